@@ -1,0 +1,65 @@
+// Package connector is the contract between the provider and the upstreams that
+// know who people are.
+//
+// A connector takes parsed values and returns an Identity or one of three kinds
+// of error, which people see as three different pages: wrong credentials, a
+// policy that says no, an upstream that failed. It refuses to know about HTTP
+// responses, cookies, clients or tokens of ours.
+//
+// Threat: an upstream's answer is foreign input, and the person typing is a
+// stranger. Implementations bound what they read and how long they wait, and
+// never let an empty password reach an upstream that takes it for an anonymous
+// login.
+package connector
+
+import (
+	"context"
+	"errors"
+)
+
+// Identity is what an upstream says of a person who has just proved who they
+// are.
+type Identity struct {
+	// UserID is the upstream's immutable id of the person: never a display name,
+	// never something that can be given to somebody else. It is never empty.
+	UserID            string
+	Name              string
+	PreferredUsername string
+	Email             string
+	// EmailVerified is true only when the upstream vouches for the address.
+	EmailVerified bool
+	// Groups are in the upstream's order.
+	Groups []string
+	// AMR are the authentication methods used (RFC 8176), such as "pwd".
+	AMR []string
+}
+
+var (
+	// ErrInvalidCredentials: the user name or the password is wrong. It must not
+	// tell which, in text or in time.
+	ErrInvalidCredentials = errors.New("invalid credentials")
+
+	// ErrUpstream: the upstream could not be asked or answered nonsense. It says
+	// nothing about the person. Wrap it with the cause, for the log.
+	ErrUpstream = errors.New("upstream failed")
+)
+
+// DeniedError: the person is who they say, and may not come in.
+type DeniedError struct {
+	// Message is shown to the person. It is plain text.
+	Message string
+}
+
+func (e *DeniedError) Error() string { return "denied: " + e.Message }
+
+// PasswordConnector checks a user name and a password that were typed into our
+// own page.
+type PasswordConnector interface {
+	// Prompt names what the user name is at this upstream, "Email address" for
+	// example; empty: the page's own translated "Username".
+	Prompt() string
+
+	// Login returns who the person is, or an error that is or wraps
+	// ErrInvalidCredentials, *DeniedError or ErrUpstream, or ctx.Err().
+	Login(ctx context.Context, username, password string) (Identity, error)
+}

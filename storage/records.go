@@ -1,0 +1,192 @@
+package storage
+
+import (
+	"encoding/hex"
+	"time"
+)
+
+// Client is a relying party: an OAuth 2.0 client (RFC 6749 section 2). Clients
+// of the configuration file are never written to the database.
+type Client struct {
+	// ID is the client_id.
+	ID string
+	// Name and LogoURL are shown on the sign-in and consent pages.
+	Name    string
+	LogoURL string
+	// SecretHashes are SHA-256 hashes of the client secrets that are valid now;
+	// two while a secret is being replaced.
+	SecretHashes [][32]byte
+	// Public clients cannot keep a secret (RFC 6749 section 2.1): they
+	// authenticate with none and must use PKCE.
+	Public bool
+	// RedirectURIs are compared as exact strings (RFC 9700 section 2.1), the
+	// port of a loopback address excepted for public clients (RFC 8252 7.3).
+	RedirectURIs []string
+	// TrustedPeers are client ids that may request this client as an audience.
+	TrustedPeers []string
+	// AllowedConnectors limits the connectors a person may use; empty: all.
+	AllowedConnectors []string
+	// SkipApproval overrides oauth2.skipApprovalScreen for this client when set.
+	SkipApproval *bool
+	// SSOSharedWith are the clients that may reuse a sign-in made at this one;
+	// "*" is all. nil: the server's default.
+	SSOSharedWith []string
+	// IDTokenLifetime and IDTokenSigningAlg override the server's when set.
+	IDTokenLifetime   time.Duration
+	IDTokenSigningAlg string
+	// AccessTokenFormat is "opaque" or "jwt"; empty: the server's default.
+	AccessTokenFormat string
+}
+
+// Identity is what a connector last said of a person.
+type Identity struct {
+	// ConnectorID and UserID are the key. UserID is the connector's immutable
+	// id of the person, never a display name or an e-mail address that may be
+	// given to somebody else.
+	ConnectorID string
+	UserID      string
+
+	Name              string
+	PreferredUsername string
+	Email             string
+	EmailVerified     bool
+	Groups            []string
+
+	// CheckedAt is when the connector said so.
+	CheckedAt time.Time
+	// ExpiresAt is when the row may be deleted: not before the last grant or
+	// session that refers to it.
+	ExpiresAt time.Time
+}
+
+// Session is one signed-in browser.
+type Session struct {
+	// IDHash is the SHA-256 of the id in the cookie, and the key.
+	IDHash [32]byte
+	// SID is the public name of the session, the `sid` claim. It survives when
+	// the same person authenticates again in the same browser.
+	SID         string
+	ConnectorID string
+	UserID      string
+	// AuthTime is when the person last proved who they are (`auth_time`).
+	AuthTime time.Time
+	// AMR are the authentication methods used (RFC 8176), the `amr` claim.
+	AMR []string
+	// LoginClientIDs are the clients at which the person authenticated
+	// interactively in this session. Single sign-on is shared from these only,
+	// so that sharing is never transitive.
+	LoginClientIDs []string
+	// Remember: "keep me signed in"; the cookie outlives the browser.
+	Remember   bool
+	UserAgent  string
+	IPAddress  string
+	CreatedAt  time.Time
+	LastUsedAt time.Time
+	// ExpiresAt is absolute.
+	ExpiresAt time.Time
+}
+
+// GrantID is a UUID of version 7 (RFC 9562 section 5.7). It is no secret:
+// whatever proves possession of a grant carries a MAC over it.
+type GrantID [16]byte
+
+// String is the hexadecimal form, for logs.
+func (id GrantID) String() string { return hex.EncodeToString(id[:]) }
+
+// Grant is one login of one person at one client on one device, from the
+// authorization code to its end.
+type Grant struct {
+	ID          GrantID
+	ClientID    string
+	ConnectorID string
+	UserID      string
+	// SID names the browser session the grant came from.
+	SID string
+	// Scopes are the scopes granted.
+	Scopes []string
+	// What the authorization request carried and the token request must match
+	// or the id_token must repeat.
+	RedirectURI         string
+	Nonce               string
+	CodeChallenge       string
+	CodeChallengeMethod string
+	AuthTime            time.Time
+	ACR                 string
+	AMR                 []string
+
+	CreatedAt time.Time
+	// CodeExpiresAt ends the time in which the code can be redeemed.
+	CodeExpiresAt  time.Time
+	CodeRedeemedAt time.Time
+	RevokedAt      time.Time
+	RevokedReason  string
+	// ExpiresAt is absolute: afterwards nothing of this grant is accepted.
+	ExpiresAt time.Time
+
+	UserAgent string
+	IPAddress string
+}
+
+// Consent is what a person allowed a client to know.
+type Consent struct {
+	ConnectorID string
+	UserID      string
+	ClientID    string
+	Scopes      []string
+	GrantedAt   time.Time
+	ExpiresAt   time.Time
+}
+
+// LoginFailure counts wrong passwords under one key.
+type LoginFailure struct {
+	Count     int
+	LastAt    time.Time
+	ExpiresAt time.Time
+}
+
+// SigningKey is one key of the JWKS. Its state follows from the clock and its
+// successor: before ActiveFrom it is published and signs nothing; from then on
+// it signs, until the key with the next sequence is active; afterwards it only
+// verifies, until it is deleted.
+type SigningKey struct {
+	// KID is the key id, in token headers and the JWKS.
+	KID string
+	// Algorithm is the JWS algorithm (RFC 7518 section 3.1): RS256, ES256, EdDSA.
+	Algorithm string
+	// Sequence counts the keys of one algorithm from 1.
+	Sequence int64
+	// Public is the public key as JWK, JSON.
+	Public []byte
+	// SealedPrivate is the private key, sealed by server/keys.
+	SealedPrivate []byte
+	CreatedAt     time.Time
+	ActiveFrom    time.Time
+}
+
+// SignIn is the argument of Sessions.SignIn.
+type SignIn struct {
+	Identity Identity
+	Session  Session
+	// Replaces is the hash of the session id that the browser carried so far;
+	// zero when it carried none. It is deleted whatever it is.
+	Replaces [32]byte
+	// Grant is inserted too when not nil.
+	Grant *Grant
+	// ClearFailures are keys of login failures to delete.
+	ClearFailures []string
+}
+
+// Authorization is the argument of Grants.Authorize.
+type Authorization struct {
+	Grant Grant
+	// Consent is upserted when not nil: it replaces the scopes, never narrows
+	// the expiry.
+	Consent *Consent
+	// Session is the hash of the session the grant comes from. It must be alive
+	// at Grant.CreatedAt.
+	Session [32]byte
+	// TouchSession also sets the session's LastUsedAt to Grant.CreatedAt (never
+	// backwards). Callers set it only when the stored value is old, so that most
+	// authorizations do not write the session.
+	TouchSession bool
+}

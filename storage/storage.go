@@ -1,0 +1,165 @@
+// Package storage is the contract between the provider and the place where its
+// few records live.
+//
+// It speaks in transitions (SignIn, Authorize, RedeemCode, RevokeGrant), not in
+// rows to edit: each method is one transaction, and whether a conditional
+// update hit a row is the decision, so that two racing requests, two replicas
+// or a crash between two lines cannot both win. It refuses to hold anything for
+// a person who has not proved who they are, with one exception: the count of
+// failed sign-ins, which expires. It holds no rule of a protocol; those live in
+// server/oauth.
+//
+// Threat: whoever reads the database must not be able to sign in with what they
+// read. Session ids are stored as hashes, codes and tokens are derived from
+// secrets that are not here, private keys are sealed. (Without `secrets:` in the
+// configuration the master secret itself is a row: see MasterSecret.)
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors that every engine returns, to be tested with errors.Is. Anything else
+// is a defect or a damaged database. A cancelled or expired ctx comes back as
+// ctx.Err().
+var (
+	// ErrNotFound: no live row has that key. A row whose expiry is not after the
+	// passed now counts as absent.
+	ErrNotFound = errors.New("not found")
+
+	// ErrConflict: the row is not in the state that the transition starts from;
+	// somebody else was first. Nothing was changed.
+	ErrConflict = errors.New("conflict")
+
+	// ErrUnavailable: the database could not be reached, refused, or did not
+	// answer within the statement timeout. A transition may or may not have
+	// happened; reads may be repeated at once, transitions are safe to repeat
+	// because each is conditional.
+	ErrUnavailable = errors.New("storage unavailable")
+)
+
+// Store is what an engine implements. All methods may be called concurrently,
+// from several processes on the same database.
+//
+// Promises common to all methods:
+//
+//   - One method is one transaction: all of it happens or nothing does, also
+//     when ctx is cancelled in the middle or the process is killed.
+//   - now is an argument; the database's own clock decides nothing.
+//   - Times come back in UTC, kept to the microsecond. The zero time.Time means
+//     "not set" and survives the round trip.
+//   - Slices come back nil when they were empty.
+//   - A record is safe to change after it was passed in or returned.
+type Store interface {
+	Sessions
+	Grants
+	Consents
+	LoginFailures
+	SigningKeys
+	Leases
+
+	// MasterSecret stores candidate if no master secret is stored yet, and
+	// returns the one that is. Among racing callers all get the same secret.
+	// It is used only when the configuration names no secrets of its own.
+	MasterSecret(ctx context.Context, candidate []byte, now time.Time) ([]byte, error)
+
+	// Ping asks the database for its clock, through the same pool and limits as
+	// every other call. Its answer is what readiness and the clock-skew warning
+	// are made of.
+	Ping(ctx context.Context) (time.Time, error)
+
+	// Close releases every connection. Calls that follow return ErrUnavailable.
+	Close() error
+}
+
+// Sessions are signed-in browsers.
+type Sessions interface {
+	// SignIn stores that somebody has just proved who they are: it upserts the
+	// identity, deletes the session it replaces (same or another person's),
+	// inserts the new one, clears the named login failures and, when the way to
+	// the client is already free (no consent to ask), inserts the grant too.
+	// Identity.ExpiresAt never moves backwards.
+	SignIn(ctx context.Context, in SignIn) error
+
+	// Session returns the session with that id hash and the identity it belongs
+	// to, or ErrNotFound when it does not exist or ExpiresAt is not after now.
+	// Idle expiry is a policy, decided by the caller from LastUsedAt.
+	Session(ctx context.Context, idHash [32]byte, now time.Time) (Session, Identity, error)
+
+	// EndSession deletes a session. Deleting one that is not there is no error.
+	EndSession(ctx context.Context, idHash [32]byte) error
+}
+
+// Grants are logins of one person at one client on one device.
+type Grants interface {
+	// Authorize inserts a grant for a person who is already signed in, together
+	// with the consent they gave (when not nil), and touches their session (when
+	// asked). ErrConflict when that session has ended in the meantime: then
+	// nothing is stored.
+	Authorize(ctx context.Context, in Authorization) error
+
+	// Grant returns a grant and the identity it belongs to. ErrNotFound when it
+	// does not exist or ExpiresAt is not after now. A revoked or redeemed grant
+	// is returned: the caller must look at RevokedAt and CodeRedeemedAt.
+	Grant(ctx context.Context, id GrantID, now time.Time) (Grant, Identity, error)
+
+	// RedeemCode moves a grant from "code issued" to "code redeemed": it sets
+	// CodeRedeemedAt to now and ExpiresAt to expiresAt, if and only if the code
+	// was not redeemed, CodeExpiresAt is after now, and the grant is neither
+	// revoked nor expired. Otherwise ErrConflict, also when there is no such
+	// grant. Among racing redeemers exactly one wins.
+	RedeemCode(ctx context.Context, id GrantID, now, expiresAt time.Time) error
+
+	// RevokeGrant ends a grant: from its commit on, Grant shows RevokedAt. It
+	// reports whether this call did it; an unknown, expired or already revoked
+	// grant is (false, nil) and keeps its first reason.
+	RevokeGrant(ctx context.Context, id GrantID, now time.Time, reason string) (bool, error)
+}
+
+// Consents are what people allowed clients to know.
+type Consents interface {
+	// Consent returns what the person allowed the client, or ErrNotFound when
+	// there is nothing or ExpiresAt is not after now.
+	Consent(ctx context.Context, connectorID, userID, clientID string, now time.Time) (Consent, error)
+}
+
+// LoginFailures count wrong passwords, per account and per address, for every
+// replica to see. They are the only thing stored for strangers, and only a
+// failure writes.
+type LoginFailures interface {
+	// RecordLoginFailure adds one to the count of each key and sets LastAt to
+	// now and ExpiresAt to now+window. A count whose ExpiresAt is not after now
+	// starts again at one. No increment is lost among racing callers.
+	RecordLoginFailure(ctx context.Context, keys []string, now time.Time, window time.Duration) error
+
+	// LoginFailures returns the counts that are not expired; keys without one
+	// are absent from the map.
+	LoginFailures(ctx context.Context, keys []string, now time.Time) (map[string]LoginFailure, error)
+}
+
+// SigningKeys are the keys of the JWKS, private parts sealed by the caller.
+type SigningKeys interface {
+	// SigningKeys returns all keys, ordered by algorithm and sequence.
+	SigningKeys(ctx context.Context) ([]SigningKey, error)
+
+	// AddSigningKey inserts a key. ErrConflict when (Algorithm, Sequence) or KID
+	// is taken: another replica was first, reload and look again.
+	AddSigningKey(ctx context.Context, key SigningKey) error
+
+	// DeleteSigningKey removes a key. Deleting one that is gone is no error.
+	DeleteSigningKey(ctx context.Context, kid string) error
+}
+
+// Leases say which replica does a periodic job. They save work; correctness
+// never rests on them.
+type Leases interface {
+	// AcquireLease gives holder the named lease until the given time, if it is
+	// free, expired at now, or already held by the same holder (then it is
+	// extended). It reports whether holder has it.
+	AcquireLease(ctx context.Context, name, holder string, now, until time.Time) (bool, error)
+
+	// ReleaseLease frees the lease if holder has it; otherwise it does nothing.
+	ReleaseLease(ctx context.Context, name, holder string) error
+}
