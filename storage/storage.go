@@ -74,6 +74,12 @@ type Store interface {
 	Close() error
 }
 
+// Clients are the relying parties.
+type Clients interface {
+	// Client returns a client by its client_id, or ErrNotFound.
+	Client(ctx context.Context, id string) (Client, error)
+}
+
 // Sessions are signed-in browsers.
 type Sessions interface {
 	// SignIn stores that somebody has just proved who they are: it upserts the

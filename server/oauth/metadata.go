@@ -1,0 +1,68 @@
+package oauth
+
+import "slices"
+
+// Metadata is the discovery document: OpenID Connect Discovery 1.0 section 3 and
+// RFC 8414 section 2. It says only what works.
+type Metadata struct {
+	Issuer                                 string   `json:"issuer"`
+	AuthorizationEndpoint                  string   `json:"authorization_endpoint"`
+	TokenEndpoint                          string   `json:"token_endpoint"`
+	UserinfoEndpoint                       string   `json:"userinfo_endpoint"`
+	JWKSURI                                string   `json:"jwks_uri"`
+	ScopesSupported                        []string `json:"scopes_supported"`
+	ResponseTypesSupported                 []string `json:"response_types_supported"`
+	ResponseModesSupported                 []string `json:"response_modes_supported"`
+	GrantTypesSupported                    []string `json:"grant_types_supported"`
+	ACRValuesSupported                     []string `json:"acr_values_supported"`
+	SubjectTypesSupported                  []string `json:"subject_types_supported"`
+	IDTokenSigningAlgValuesSupported       []string `json:"id_token_signing_alg_values_supported"`
+	TokenEndpointAuthMethodsSupported      []string `json:"token_endpoint_auth_methods_supported"`
+	ClaimsSupported                        []string `json:"claims_supported"`
+	ClaimsParameterSupported               bool     `json:"claims_parameter_supported"`
+	RequestParameterSupported              bool     `json:"request_parameter_supported"`
+	RequestURIParameterSupported           bool     `json:"request_uri_parameter_supported"`
+	CodeChallengeMethodsSupported          []string `json:"code_challenge_methods_supported"`
+	PromptValuesSupported                  []string `json:"prompt_values_supported"`
+	UILocalesSupported                     []string `json:"ui_locales_supported,omitempty"`
+	AuthorizationResponseIssParamSupported bool     `json:"authorization_response_iss_parameter_supported"`
+}
+
+// Paths of the endpoints under the issuer.
+const (
+	PathAuthorization = "/auth"
+	PathToken         = "/token"
+	PathUserinfo      = "/userinfo"
+	PathKeys          = "/keys"
+)
+
+// NewMetadata describes a server with this policy and these languages.
+func NewMetadata(p Policy, uiLocales []string) Metadata {
+	m := Metadata{
+		Issuer:                            p.Issuer,
+		AuthorizationEndpoint:             p.Issuer + PathAuthorization,
+		TokenEndpoint:                     p.Issuer + PathToken,
+		UserinfoEndpoint:                  p.Issuer + PathUserinfo,
+		JWKSURI:                           p.Issuer + PathKeys,
+		ScopesSupported:                   simpleScopes,
+		ResponseTypesSupported:            []string{"code"},
+		ResponseModesSupported:            []string{ModeQuery, ModeFormPost},
+		GrantTypesSupported:               []string{GrantAuthorizationCode},
+		ACRValuesSupported:                []string{ACRPassword},
+		SubjectTypesSupported:             []string{"public"},
+		IDTokenSigningAlgValuesSupported:  slices.Compact(slices.Clone(p.SigningAlgs)),
+		TokenEndpointAuthMethodsSupported: AuthMethods,
+		ClaimsSupported: []string{
+			"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid",
+			"email", "email_verified", "name", "preferred_username", "groups", "federated_claims",
+		},
+		CodeChallengeMethodsSupported:          []string{MethodS256},
+		PromptValuesSupported:                  promptValues,
+		UILocalesSupported:                     uiLocales,
+		AuthorizationResponseIssParamSupported: true,
+	}
+	if p.PKCEPlain {
+		m.CodeChallengeMethodsSupported = append(m.CodeChallengeMethodsSupported, MethodPlain)
+	}
+	return m
+}

@@ -1,0 +1,65 @@
+package oauth
+
+import (
+	"net/url"
+	"unicode/utf8"
+)
+
+// parameters reads request parameters by the rules of RFC 6749 section 3.1: one
+// sent without a value counts as omitted, and none may be sent twice.
+type parameters url.Values
+
+// get returns the only value, or "".
+func (p parameters) get(name string) string {
+	if v := p[name]; len(v) == 1 {
+		return v[0]
+	}
+	return ""
+}
+
+// repeated reports whether a parameter was sent more than once.
+func (p parameters) repeated(name string) bool { return len(p[name]) > 1 }
+
+// check refuses repeated parameters, and values that are not UTF-8 (RFC 6749
+// appendix B) or hold a NUL, which no parameter may and no database stores.
+// "resource" may repeat (RFC 8707 section 2).
+func (p parameters) check() *Error {
+	for name, values := range p {
+		if len(values) > 1 && name != "resource" {
+			return refuse(InvalidRequest, "parameter "+printable(name)+" is given more than once")
+		}
+		for _, v := range values {
+			if !wellFormed(v) {
+				return refuse(InvalidRequest, "parameter "+printable(name)+" is not valid UTF-8 text")
+			}
+		}
+	}
+	return nil
+}
+
+func wellFormed(s string) bool {
+	if !utf8.ValidString(s) {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// printable bounds foreign text and reduces it to what error_description may
+// hold (RFC 6749 section 5.2: %x20-21 / %x23-5B / %x5D-7E).
+func printable(s string) string {
+	const most = 64
+	out := make([]byte, 0, most)
+	for i := 0; i < len(s) && len(out) < most; i++ {
+		c := s[i]
+		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			c = '?'
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}

@@ -1,0 +1,126 @@
+package oauth
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/countersign/countersign/storage"
+)
+
+// MatchRedirectURI reports whether a client may be answered at uri. The
+// comparison is of exact strings (RFC 9700 section 2.1): no case folding, no
+// decoding, no normalization, no patterns.
+//
+// The one exception is the port of a loopback address, which a native app learns
+// from its operating system at the time of the request (RFC 8252 section 7.3):
+// for http://127.0.0.1 and http://[::1] of any client, and for http://localhost,
+// which is a name and could resolve elsewhere, of public clients only.
+//
+// A public client that registered nothing may use any path on the loopback
+// interface: then only programs on the person's own machine can be reached.
+func MatchRedirectURI(client storage.Client, uri string) bool {
+	if strings.ContainsAny(uri, "#") { // RFC 6749 section 3.1.2: no fragment
+		return false
+	}
+	if slices.Contains(client.RedirectURIs, uri) {
+		return true
+	}
+	got, ok := splitLoopback(uri)
+	if !ok || got.host == "localhost" && !client.Public {
+		return false
+	}
+	if client.Public && len(client.RedirectURIs) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(client.RedirectURIs, func(registered string) bool {
+		want, ok := splitLoopback(registered)
+		return ok && want == got
+	})
+}
+
+// loopback is an http loopback URI without its port. The rest (path and query)
+// is kept as it was written.
+type loopback struct{ host, rest string }
+
+func splitLoopback(uri string) (loopback, bool) {
+	after, ok := strings.CutPrefix(uri, "http://")
+	if !ok {
+		return loopback{}, false
+	}
+	for _, host := range []string{"127.0.0.1", "[::1]", "localhost"} {
+		rest, ok := strings.CutPrefix(after, host)
+		if !ok {
+			continue
+		}
+		if port, found := strings.CutPrefix(rest, ":"); found {
+			rest = strings.TrimLeft(port, "0123456789")
+			if digits := len(port) - len(rest); digits == 0 || digits > 5 {
+				return loopback{}, false
+			}
+		}
+		// Whatever follows must not continue the authority: "127.0.0.1.evil",
+		// "127.0.0.1:80@evil", "127.0.0.1\evil".
+		if rest != "" && rest[0] != '/' && rest[0] != '?' {
+			return loopback{}, false
+		}
+		if strings.ContainsFunc(rest, func(r rune) bool { return r <= ' ' || r == '\\' || r == 0x7f }) {
+			return loopback{}, false
+		}
+		return loopback{host, rest}, true
+	}
+	return loopback{}, false
+}
+
+// Response modes: OAuth 2.0 Multiple Response Type Encoding Practices section
+// 2.1 and OAuth 2.0 Form Post Response Mode.
+const (
+	ModeQuery    = "query"
+	ModeFormPost = "form_post"
+)
+
+// ResponseTarget is where and how an authorization response goes. RedirectURI
+// has been matched against the client's registration.
+type ResponseTarget struct {
+	RedirectURI string
+	Mode        string
+	// State is echoed exactly as received.
+	State string
+}
+
+// Response returns the parameters of a successful authorization response
+// (RFC 6749 section 4.1.2) with the issuer (RFC 9207 section 2).
+func (t ResponseTarget) Response(issuer, code string) url.Values {
+	return t.complete(issuer, url.Values{"code": {code}})
+}
+
+// ErrorResponse returns the parameters of a refusal (RFC 6749 section 4.1.2.1).
+func (t ResponseTarget) ErrorResponse(issuer string, e *Error) url.Values {
+	v := url.Values{"error": {string(e.Code)}}
+	if e.Description != "" {
+		v.Set("error_description", e.Description)
+	}
+	return t.complete(issuer, v)
+}
+
+func (t ResponseTarget) complete(issuer string, v url.Values) url.Values {
+	v.Set("iss", issuer)
+	if t.State != "" {
+		v.Set("state", t.State)
+	}
+	return v
+}
+
+// Location is the address of a response in query mode: the redirect_uri as it
+// was registered, its own query kept, with the parameters added (RFC 6749
+// section 3.1.2).
+func (t ResponseTarget) Location(v url.Values) string {
+	base, separator := t.RedirectURI, "?"
+	if strings.Contains(base, "?") {
+		separator = "&"
+		if strings.HasSuffix(base, "?") || strings.HasSuffix(base, "&") {
+			separator = ""
+		}
+	}
+	return base + separator + v.Encode()
+}

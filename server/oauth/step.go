@@ -1,0 +1,166 @@
+package oauth
+
+import (
+	"slices"
+	"time"
+
+	"github.com/countersign/countersign/storage"
+)
+
+// Step is what has to happen next on the way from a valid authorization request
+// to a code.
+type Step int
+
+// The steps, in the order in which a person meets them.
+const (
+	// StepChooseConnector: ask which upstream to use.
+	StepChooseConnector Step = iota + 1
+	// StepLogin: authenticate at Next.ConnectorID.
+	StepLogin
+	// StepChooseAccount: ask whether to continue as the signed-in person.
+	StepChooseAccount
+	// StepConsent: ask whether the client may know what it asks for.
+	StepConsent
+	// StepIssue: create the grant and answer with a code.
+	StepIssue
+)
+
+// Situation is everything the next step depends on. It is built anew at each
+// visit, so that no visit trusts what an earlier one concluded about a session
+// that may have ended or changed hands since.
+type Situation struct {
+	Request    AuthorizeRequest
+	Client     storage.Client
+	Connectors []Connector
+	// Session is the browser's live session; nil: nobody is signed in.
+	Session *storage.Session
+	// SessionClients are the clients of Session.LoginClientIDs that still exist.
+	SessionClients []storage.Client
+	// Consented are the scopes the person has allowed this client before; nil:
+	// never asked.
+	Consented []string
+	// WasConsented says that a consent is remembered, even one to no scope.
+	WasConsented bool
+
+	// What happened in this flow. A mark names the session it was made for, and
+	// counts for no other.
+
+	// LoginSID: the person authenticated in this flow, which made this session.
+	LoginSID string
+	// AccountSID: the person chose to continue with this session.
+	AccountSID string
+	// ApprovedSID: the person has just approved, on a page that showed this
+	// session.
+	ApprovedSID string
+	// ConnectorID: the connector the person chose.
+	ConnectorID string
+
+	Now time.Time
+}
+
+// NextStep is a Step with what it needs.
+type NextStep struct {
+	Step Step
+	// ConnectorID is where to authenticate, for StepLogin.
+	ConnectorID string
+}
+
+// Next decides the next step. The error is an *AuthorizeError for the client.
+func Next(s Situation, p Policy) (NextStep, error) {
+	if reason := s.needsLogin(p); reason != "" {
+		return s.login(reason)
+	}
+	if s.Request.HasPrompt(PromptSelectAccount) && s.AccountSID != s.Session.SID && !s.justLoggedIn() {
+		return NextStep{Step: StepChooseAccount}, nil
+	}
+	if s.needsConsent(p) {
+		if s.Request.HasPrompt(PromptNone) {
+			return NextStep{}, s.Request.Refuse(ConsentRequired, "the person has not allowed this yet")
+		}
+		return NextStep{Step: StepConsent}, nil
+	}
+	return NextStep{Step: StepIssue}, nil
+}
+
+func (s Situation) justLoggedIn() bool { return s.Session != nil && s.LoginSID == s.Session.SID }
+
+// needsLogin says why the person must authenticate, or "".
+func (s Situation) needsLogin(p Policy) string {
+	switch {
+	case s.Session == nil:
+		return "nobody is signed in"
+	case !allowed(s.Client, s.Session.ConnectorID) || !configured(s.Connectors, s.Session.ConnectorID):
+		return "the sign-in does not come from a connector allowed for this client"
+	case s.Request.ConnectorID != "" && s.Request.ConnectorID != s.Session.ConnectorID:
+		return "the sign-in does not come from the connector asked for"
+	case s.justLoggedIn():
+		return ""
+	case !s.shared(p):
+		return "the sign-in is not shared with this client"
+	case s.Request.HasPrompt(PromptLogin):
+		return "a fresh sign-in was asked for"
+	case s.tooOld():
+		return "the sign-in is older than max_age"
+	case s.Request.HintSubject != "" && s.Request.HintSubject != s.subject():
+		return "somebody else is signed in than id_token_hint says"
+	}
+	return ""
+}
+
+func (s Situation) subject() string { return Subject(s.Session.UserID, s.Session.ConnectorID) }
+
+// tooOld: OpenID Connect Core 1.0 section 3.1.2.1, max_age. The client will see
+// auth_time in whole seconds, so it counts as it will be seen.
+func (s Situation) tooOld() bool {
+	if s.Request.MaxAge == nil {
+		return false
+	}
+	elapsed := s.Now.Sub(s.Session.AuthTime.Truncate(time.Second))
+	return *s.Request.MaxAge == 0 || elapsed > *s.Request.MaxAge
+}
+
+// shared decides single sign-on: the client is one where the person
+// authenticated, or one that such a client shares with. Sharing is never
+// transitive: only places of real authentication count.
+func (s Situation) shared(p Policy) bool {
+	if slices.Contains(s.Session.LoginClientIDs, s.Client.ID) {
+		return true
+	}
+	return slices.ContainsFunc(s.SessionClients, func(c storage.Client) bool {
+		if c.SSOSharedWith == nil {
+			return p.SSOSharedWithAll
+		}
+		return slices.Contains(c.SSOSharedWith, s.Client.ID) || slices.Contains(c.SSOSharedWith, "*")
+	})
+}
+
+func (s Situation) login(reason string) (NextStep, error) {
+	if s.Request.HasPrompt(PromptNone) {
+		return NextStep{}, s.Request.Refuse(LoginRequired, reason)
+	}
+	return s.connector()
+}
+
+// CheckHint refuses to go on when the person who has just authenticated is not
+// the one that id_token_hint names (OpenID Connect Core 1.0 section 3.1.2.1).
+func CheckHint(r AuthorizeRequest, userID, connectorID string) error {
+	if r.HintSubject == "" || r.HintSubject == Subject(userID, connectorID) {
+		return nil
+	}
+	return r.Refuse(LoginRequired, "somebody else signed in than id_token_hint says")
+}
+
+// needsConsent: OpenID Connect Core 1.0 section 3.1.2.4.
+func (s Situation) needsConsent(p Policy) bool {
+	if s.ApprovedSID == s.Session.SID {
+		return false
+	}
+	if s.Request.HasPrompt(PromptConsent) {
+		return true
+	}
+	skip := p.SkipApproval
+	if s.Client.SkipApproval != nil {
+		skip = *s.Client.SkipApproval
+	}
+	return !skip && !(s.WasConsented && subset(s.Request.Scopes, s.Consented))
+}
