@@ -1,0 +1,186 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/session"
+	"github.com/countersign/countersign/server/throttle"
+	"github.com/countersign/countersign/storage"
+)
+
+// LoginPage shows the password page of a connector: GET /flow/{flow}/login/{connector}.
+func (f *Flow) LoginPage(w http.ResponseWriter, r *http.Request) error {
+	v, c, err := f.loginVisit(r)
+	if err != nil {
+		return f.lost(w, r, err)
+	}
+	next, err := f.next(r, v)
+	if err != nil {
+		return f.refuseFlow(w, r, v, err)
+	}
+	switch next.Step {
+	case oauth.StepLogin, oauth.StepChooseConnector, oauth.StepChooseAccount:
+	default: // signed in meanwhile, in another tab
+		return f.advance(w, r, v)
+	}
+	f.passwordPage(w, r, v, c, http.StatusOK, attempt{
+		username: v.st.Request.LoginHint,
+		remember: f.cfg.RememberDefault,
+	})
+	return nil
+}
+
+// Login checks a password: POST /flow/{flow}/login/{connector}.
+func (f *Flow) Login(w http.ResponseWriter, r *http.Request) error {
+	v, c, err := f.loginVisit(r)
+	if err != nil {
+		return f.lost(w, r, err)
+	}
+	if err := r.ParseForm(); err != nil {
+		return f.lost(w, r, errNoFlow)
+	}
+	a := attempt{username: r.PostForm.Get("login"), remember: r.PostForm.Get("remember") != ""}
+	var who connector.Identity
+	clear, err := f.cfg.Limiter.Attempt(r.Context(), c.ID, a.username, address(r), func(ctx context.Context) (err error) {
+		who, err = c.Password.Login(ctx, a.username, r.PostForm.Get("password"))
+		return err
+	})
+	if a.err = err; err != nil {
+		return f.loginFailed(w, r, v, c, a)
+	}
+	return f.signedIn(w, r, v, c, who, a.remember, clear)
+}
+
+// loginVisit is a visit to a connector that this flow may use.
+func (f *Flow) loginVisit(r *http.Request) (*visit, *Connector, error) {
+	v, err := f.visit(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := f.connector(r.PathValue("connector"))
+	if c == nil || !oauth.AllowedConnector(v.st.Request, f.connectors, v.client, c.ID) {
+		return nil, nil, errNoFlow
+	}
+	return v, c, nil
+}
+
+// attempt is what a person typed, without the password, and what came of it.
+type attempt struct {
+	username string
+	remember bool
+	err      error
+}
+
+// Results of a login, for the count of logins.
+const (
+	resultOK       = "ok"
+	resultInvalid  = "invalid_credentials"
+	resultLimited  = "limited"
+	resultDenied   = "denied"
+	resultUpstream = "upstream_failed"
+	resultError    = "error"
+)
+
+// loginFailed shows the password page again, with what went wrong: wrong
+// credentials, too many of them, a policy that says no, an upstream that failed.
+// Anything else is for the server's error page.
+func (f *Flow) loginFailed(w http.ResponseWriter, r *http.Request, v *visit, c *Connector, a attempt) error {
+	result, status := resultError, 0
+	wait, limited := errors.AsType[*throttle.WaitError](a.err)
+	_, denied := errors.AsType[*connector.DeniedError](a.err)
+	switch {
+	case errors.Is(a.err, connector.ErrInvalidCredentials):
+		result, status = resultInvalid, http.StatusUnprocessableEntity
+	case limited:
+		result, status = resultLimited, http.StatusTooManyRequests
+		w.Header().Set("Retry-After", retryAfter(wait.RetryAfter))
+	case denied:
+		result, status = resultDenied, http.StatusForbidden
+	case errors.Is(a.err, connector.ErrUpstream):
+		result, status = resultUpstream, http.StatusBadGateway
+	}
+	f.cfg.CountLogin(c.ID, result)
+	noteLogin(r, c.ID, result)
+	if status == 0 {
+		return fmt.Errorf("signing in at connector %s: %w", c.ID, a.err)
+	}
+	if result == resultUpstream {
+		noteCause(r, a.err)
+	}
+	f.passwordPage(w, r, v, c, status, a)
+	return nil
+}
+
+// signedIn stores that a person has proved who they are, and goes on. When there
+// is nothing to ask, the grant is stored in the same transaction.
+func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Connector, who connector.Identity, remember bool, clear []string) error {
+	if err := oauth.CheckHint(v.st.Request, who.UserID, c.ID); err != nil {
+		return f.refuseFlow(w, r, v, err)
+	}
+	s, cookieID, err := f.cfg.Browsers.Begin(session.Login{
+		ConnectorID: c.ID,
+		UserID:      who.UserID,
+		AMR:         who.AMR,
+		ClientID:    v.client.ID,
+		Remember:    remember,
+		UserAgent:   userAgent(r),
+		IPAddress:   clientAddress(r),
+	}, v.current)
+	if err != nil {
+		return err
+	}
+	v.st.LoginSID = s.SID
+	v.current = &session.Current{Session: s, Identity: newIdentity(c.ID, who, s.AuthTime, oauth.IdentityUntil(f.cfg.Policy, s))}
+	next, nextErr := f.next(r, v)
+	if nextErr != nil && oauth.CodeOf(nextErr) == oauth.ServerError {
+		return nextErr
+	}
+	in := storage.SignIn{
+		Identity:      v.current.Identity,
+		Session:       s,
+		Replaces:      f.cfg.Browsers.Presented(r),
+		ClearFailures: clear,
+	}
+	issue := nextErr == nil && next.Step == oauth.StepIssue
+	if issue {
+		grant, err := f.grant(r, v.st.Request, s)
+		if err != nil {
+			return err
+		}
+		in.Grant = &grant
+	}
+	if err := f.cfg.Store.SignIn(r.Context(), in); err != nil {
+		return fmt.Errorf("storing the sign-in: %w", err)
+	}
+	f.cfg.CountLogin(c.ID, resultOK)
+	noteLogin(r, c.ID, resultOK)
+	f.cfg.Browsers.SetCookie(w, s, cookieID)
+	switch {
+	case nextErr != nil:
+		return f.refuseFlow(w, r, v, nextErr)
+	case issue:
+		return f.finish(w, r, v, *in.Grant)
+	}
+	return f.advance(w, r, v)
+}
+
+// newIdentity is the record of what a connector said.
+func newIdentity(connectorID string, who connector.Identity, at, until time.Time) storage.Identity {
+	return storage.Identity{
+		ConnectorID:       connectorID,
+		UserID:            who.UserID,
+		Name:              who.Name,
+		PreferredUsername: who.PreferredUsername,
+		Email:             who.Email,
+		EmailVerified:     who.EmailVerified,
+		Groups:            who.Groups,
+		CheckedAt:         at,
+		ExpiresAt:         until,
+	}
+}

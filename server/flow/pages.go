@@ -1,0 +1,121 @@
+package flow
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
+	"github.com/countersign/countersign/server/throttle"
+	"github.com/countersign/countersign/server/web"
+)
+
+// page shows a page of a flow. leadsTo is the redirect_uri that its forms may
+// lead to in the end.
+func (f *Flow) page(w http.ResponseWriter, r *http.Request, status int, p web.Page, locales []string, leadsTo ...string) {
+	f.cfg.Site.Page(w, r, status, p, web.PageOptions{
+		FormAction: leadsTo,
+		RequestID:  request.ID(r.Context()),
+		Locales:    locales,
+	})
+}
+
+// stepPage shows a page whose form leads on to the client.
+func (f *Flow) stepPage(w http.ResponseWriter, r *http.Request, v *visit, status int, p web.Page) {
+	f.page(w, r, status, p, v.st.Request.UILocales, v.st.Request.RedirectURI)
+}
+
+// lost answers a visit to a flow that this browser does not carry: the back
+// button, a second submit, a reload, a link from another browser.
+func (f *Flow) lost(w http.ResponseWriter, r *http.Request, err error) error {
+	if !errors.Is(err, errNoFlow) {
+		return err
+	}
+	f.page(w, r, http.StatusBadRequest, web.Finished{}, nil)
+	return nil
+}
+
+func (f *Flow) connectorsPage(w http.ResponseWriter, r *http.Request, v *visit) {
+	p := web.ChooseConnector{Client: clientOf(v)}
+	for _, choice := range oauth.Choices(f.connectors, v.client) {
+		c := f.connector(choice.ID)
+		p.Connectors = append(p.Connectors, web.ConnectorLink{Name: c.Name, Type: c.Type, URL: f.loginPath(v.id, c.ID)})
+	}
+	f.stepPage(w, r, v, http.StatusOK, p)
+}
+
+func (f *Flow) passwordPage(w http.ResponseWriter, r *http.Request, v *visit, c *Connector, status int, a attempt) {
+	p := web.Password{
+		Client:          clientOf(v),
+		Connector:       c.Name,
+		Prompt:          c.Password.Prompt(),
+		Username:        a.username,
+		Action:          f.loginPath(v.id, c.ID),
+		Error:           loginError(a.err),
+		OfferRemember:   true,
+		RememberChecked: a.remember,
+	}
+	if v.st.Request.ConnectorID == "" && len(oauth.Choices(f.connectors, v.client)) > 1 {
+		p.BackURL = f.path(v.id, "connectors")
+	}
+	f.stepPage(w, r, v, status, p)
+}
+
+// loginError says on the page why a sign-in did not work.
+func loginError(err error) web.LoginError {
+	if wait, ok := errors.AsType[*throttle.WaitError](err); ok {
+		return web.LoginError{Kind: web.LoginTooMany, Wait: wait.RetryAfter}
+	}
+	if denied, ok := errors.AsType[*connector.DeniedError](err); ok {
+		return web.LoginError{Kind: web.LoginDenied, Message: denied.Message}
+	}
+	switch {
+	case errors.Is(err, connector.ErrInvalidCredentials):
+		return web.LoginError{Kind: web.LoginInvalid}
+	case errors.Is(err, connector.ErrUpstream):
+		return web.LoginError{Kind: web.LoginUpstreamFailed}
+	}
+	return web.LoginError{}
+}
+
+func (f *Flow) accountPage(w http.ResponseWriter, r *http.Request, v *visit) {
+	f.stepPage(w, r, v, http.StatusOK, web.ChooseAccount{
+		Client:  clientOf(v),
+		Person:  personOf(v),
+		Action:  f.path(v.id, "account"),
+		Session: v.current.Session.SID,
+	})
+}
+
+func (f *Flow) consentPage(w http.ResponseWriter, r *http.Request, v *visit) {
+	f.stepPage(w, r, v, http.StatusOK, web.Consent{
+		Client:  clientOf(v),
+		Person:  personOf(v),
+		Scopes:  v.st.Request.Scopes,
+		Action:  f.path(v.id, "consent"),
+		Session: v.current.Session.SID,
+	})
+}
+
+func (f *Flow) loginPath(id, connectorID string) string {
+	return f.path(id, "login/"+url.PathEscape(connectorID))
+}
+
+func clientOf(v *visit) web.Client {
+	return web.Client{ID: v.client.ID, Name: v.client.Name, LogoURL: v.client.LogoURL}
+}
+
+func personOf(v *visit) web.Person {
+	id := v.current.Identity
+	return web.Person{Name: id.Name, Email: id.Email}
+}
+
+// retryAfter is a Retry-After in seconds, rounded up (RFC 9110 section 10.2.3).
+func retryAfter(d time.Duration) string {
+	return strconv.Itoa(int(math.Ceil(d.Seconds())))
+}

@@ -1,0 +1,130 @@
+package flow
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/countersign/countersign/server/oauth"
+)
+
+// maxCookie is the most that name and value of a cookie may have together in
+// every browser (RFC 6265bis section 5.6: at least 4096 octets).
+const maxCookie = 4096
+
+// errNoFlow: the browser does not carry the flow it asks for: it was finished,
+// has expired, or was begun in another browser.
+var errNoFlow = errors.New("flow: no such flow in this browser")
+
+// state is a sign-in in progress, as the browser carries it: sealed, bound to
+// the flow's id, and too old after Config.Lifetime.
+type state struct {
+	Request   oauth.AuthorizeRequest `json:"q"`
+	StartedAt int64                  `json:"b"` // seconds since 1970
+	// LoginSID and AccountSID: see oauth.Situation.
+	LoginSID   string `json:"l,omitempty"`
+	AccountSID string `json:"k,omitempty"`
+}
+
+// newID makes the id of a flow: 128 random bits, base64url. It is in addresses
+// and gives nobody anything without the cookie.
+func (f *Flow) newID() (string, error) {
+	id := make([]byte, 16)
+	if _, err := io.ReadFull(f.cfg.Random, id); err != nil {
+		return "", fmt.Errorf("reading randomness: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(id), nil
+}
+
+// path is the address of a flow's step under the issuer.
+func (f *Flow) path(id, step string) string {
+	p := f.cfg.BasePath + "/flow/" + id
+	if step != "" {
+		p += "/" + step
+	}
+	return p
+}
+
+// cookieName: the path is the flow's own, which __Host- does not allow, so the
+// prefix is __Secure- (RFC 6265bis section 4.1.3.1).
+func (f *Flow) cookieName() string {
+	if f.cfg.Secure {
+		return "__Secure-countersign_flow"
+	}
+	return "countersign_flow"
+}
+
+// cookie makes the cookie of a flow. It is Lax, so that the browser sends it when
+// an upstream sends the person back.
+func (f *Flow) cookie(id, value string, age time.Duration) *http.Cookie {
+	return &http.Cookie{
+		Name:     f.cookieName(),
+		Value:    value,
+		Path:     f.path(id, ""),
+		MaxAge:   int(age.Seconds()),
+		HttpOnly: true,
+		Secure:   f.cfg.Secure,
+		SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// carry gives the browser the state of a flow. A request that does not fit into
+// a cookie is the client's error.
+func (f *Flow) carry(w http.ResponseWriter, id string, st state) error {
+	plain, err := json.Marshal(st)
+	if err != nil {
+		return fmt.Errorf("encoding a flow: %w", err)
+	}
+	sealed, err := f.box.Seal(plain, []byte(id))
+	if err != nil {
+		return fmt.Errorf("sealing a flow: %w", err)
+	}
+	value := base64.RawURLEncoding.EncodeToString(sealed)
+	if len(f.cookieName())+1+len(value) > maxCookie {
+		return st.Request.Refuse(oauth.InvalidRequest,
+			"the request is too large: state, nonce, scope and redirect_uri together must stay below about 2.5 kB")
+	}
+	http.SetCookie(w, f.cookie(id, value, f.cfg.Lifetime))
+	return nil
+}
+
+// drop ends a flow in the browser.
+func (f *Flow) drop(w http.ResponseWriter, id string) {
+	c := f.cookie(id, "", 0)
+	c.MaxAge = -1
+	http.SetCookie(w, c)
+}
+
+// open reads the flow that the request's path names from its cookie, or returns
+// errNoFlow.
+func (f *Flow) open(r *http.Request) (id string, st state, err error) {
+	id = r.PathValue("flow")
+	c, err := r.Cookie(f.cookieName())
+	if err != nil {
+		return "", state{}, errNoFlow
+	}
+	st, err = f.unseal(id, c.Value)
+	return id, st, err
+}
+
+func (f *Flow) unseal(id, value string) (st state, err error) {
+	sealed, err := base64.RawURLEncoding.DecodeString(value)
+	if err != nil {
+		return state{}, errNoFlow
+	}
+	plain, err := f.box.Open(sealed, []byte(id))
+	if err != nil {
+		return state{}, errNoFlow
+	}
+	if err := json.Unmarshal(plain, &st); err != nil {
+		return state{}, errNoFlow
+	}
+	if f.now().Sub(time.Unix(st.StartedAt, 0)) > f.cfg.Lifetime {
+		return state{}, errNoFlow
+	}
+	return st, nil
+}

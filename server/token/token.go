@@ -1,0 +1,177 @@
+// Package token is the token endpoint, one file per grant type, and what its
+// tokens open: the userinfo endpoint.
+//
+// It refuses to decide: who a client is, whether a code may be redeemed and what
+// a token says are server/oauth's answers. It loads, asks, stores, signs and
+// writes.
+//
+// Threat: stolen codes and tokens, replayed, raced, truncated, presented by the
+// wrong client or at the wrong endpoint; guessed client secrets; forged tokens
+// by the thousand, which must not reach the database.
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/countersign/countersign/server/clients"
+	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
+	"github.com/countersign/countersign/server/seal"
+	"github.com/countersign/countersign/storage"
+)
+
+// Config is what the endpoint depends on. All fields are required.
+type Config struct {
+	Policy  oauth.Policy
+	Clients storage.Clients
+	Grants  storage.Grants
+	// Codes and AccessTokens make and check the handles of grants.
+	Codes        *seal.Tokens
+	AccessTokens *seal.Tokens
+	// Sign makes a compact JWS with the given algorithm and `typ`.
+	Sign func(alg, typ string, claims any) (compact, kid string, err error)
+	// Verify checks a JWS of ours with that `typ` and returns its payload.
+	Verify func(token string, typ ...string) ([]byte, error)
+	// CountToken is told the result of each token request.
+	CountToken func(grantType, result string)
+	Now        func() time.Time
+	Random     io.Reader
+}
+
+// Endpoint serves the token and userinfo endpoints.
+type Endpoint struct{ cfg Config }
+
+// New checks the configuration.
+func New(cfg Config) (*Endpoint, error) {
+	if cfg.Clients == nil || cfg.Grants == nil || cfg.Codes == nil || cfg.AccessTokens == nil || cfg.Sign == nil ||
+		cfg.Verify == nil || cfg.CountToken == nil || cfg.Now == nil || cfg.Random == nil {
+		return nil, errors.New("token: every field of Config is required")
+	}
+	return &Endpoint{cfg: cfg}, nil
+}
+
+// Response is a successful token response (RFC 6749 section 5.1, OpenID Connect
+// Core 1.0 section 3.1.3.3).
+type Response struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int64  `json:"expires_in"`
+	IDToken     string `json:"id_token"`
+	Scope       string `json:"scope"`
+}
+
+// Token is the token endpoint: POST only (RFC 6749 section 3.2).
+func (e *Endpoint) Token(w http.ResponseWriter, r *http.Request) error {
+	grantType := "unknown"
+	resp, err := e.token(r, &grantType)
+	if err != nil {
+		e.cfg.CountToken(grantType, string(oauth.CodeOf(err)))
+		return err
+	}
+	e.cfg.CountToken(grantType, "ok")
+	return writeJSON(w, resp)
+}
+
+func (e *Endpoint) token(r *http.Request, grantType *string) (Response, error) {
+	form, err := Form(r)
+	if err != nil {
+		return Response{}, err
+	}
+	client, err := e.authenticate(r, form)
+	if err != nil {
+		return Response{}, err
+	}
+	if *grantType, err = oauth.TokenGrantType(form); err != nil {
+		*grantType = "unknown"
+		return Response{}, err
+	}
+	return e.authorizationCode(r.Context(), client, form)
+}
+
+// authenticate finds the client and checks its credentials.
+func (e *Endpoint) authenticate(r *http.Request, form url.Values) (storage.Client, error) {
+	if len(r.Header.Values("Authorization")) > 1 {
+		return storage.Client{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "the Authorization header is given more than once"}
+	}
+	creds, err := oauth.ParseClientCredentials(r.Header.Get("Authorization"), form)
+	if err != nil {
+		return storage.Client{}, err
+	}
+	client, err := clients.Lookup(r.Context(), e.cfg.Clients, creds.ClientID)
+	if err != nil {
+		return storage.Client{}, err
+	}
+	if err := oauth.AuthenticateClient(creds, client); err != nil {
+		return storage.Client{}, err
+	}
+	request.Note(r.Context(), slog.String("client", client.ID))
+	return *client, nil
+}
+
+// Form reads the body of a request to an endpoint that takes forms only
+// (RFC 6749 section 3.2 and appendix B). The query is never looked at.
+func Form(r *http.Request) (url.Values, error) {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "Content-Type must be application/x-www-form-urlencoded"}
+	}
+	if err := r.ParseForm(); err != nil {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body is malformed or too large"}
+	}
+	return r.PostForm, nil
+}
+
+// issue signs the tokens of a grant whose state allows it.
+func (e *Endpoint) issue(client storage.Client, g storage.Grant, id storage.Identity, now time.Time) (Response, error) {
+	access, err := e.accessToken(client, g, now)
+	if err != nil {
+		return Response{}, err
+	}
+	alg := oauth.SigningAlg(e.cfg.Policy, client)
+	idToken, _, err := e.cfg.Sign(alg, oauth.JWTTypeIDToken, oauth.NewIDToken(e.cfg.Policy, client, g, id, alg, access, now))
+	if err != nil {
+		return Response{}, fmt.Errorf("signing an id_token: %w", err)
+	}
+	return Response{
+		AccessToken: access,
+		TokenType:   "Bearer",
+		ExpiresIn:   int64(e.cfg.Policy.AccessTokenLifetime / time.Second),
+		IDToken:     idToken,
+		Scope:       strings.Join(g.Scopes, " "),
+	}, nil
+}
+
+// writeJSON answers with what must not be cached (RFC 6749 section 5.1).
+func writeJSON(w http.ResponseWriter, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding the response: %w", err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	_, _ = w.Write(body) // a client that went away is nobody's error
+	return nil
+}
+
+// grantOf loads a live grant; a missing one is gone for good, which is not the
+// store's failure.
+func (e *Endpoint) grantOf(ctx context.Context, id storage.GrantID, now time.Time, gone error) (storage.Grant, storage.Identity, error) {
+	g, identity, err := e.cfg.Grants.Grant(ctx, id, now)
+	if errors.Is(err, storage.ErrNotFound) {
+		return g, identity, gone
+	}
+	if err != nil {
+		return g, identity, fmt.Errorf("loading the grant: %w", err)
+	}
+	return g, identity, nil
+}
