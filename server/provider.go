@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/countersign/countersign/server/flow"
+	"github.com/countersign/countersign/server/keys"
+	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/seal"
+	"github.com/countersign/countersign/server/session"
+	"github.com/countersign/countersign/server/throttle"
+	"github.com/countersign/countersign/server/token"
+)
+
+// codeBytes is the payload of an authorization code: the grant's id.
+const codeBytes = 16
+
+// provider is everything that needs the store and the keys.
+type provider struct {
+	keys     *keys.Keys
+	flow     *flow.Flow
+	token    *token.Endpoint
+	browsers *session.Browsers
+	metadata document
+}
+
+// newProvider composes the rooms.
+func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provider, error) {
+	p := new(provider)
+	var err error
+	p.keys, err = keys.New(keys.Config{
+		Store: s.cfg.Store, Keyring: keyring, Algorithms: s.signingAlgs(),
+		RotationPeriod: s.cfg.KeyRotation, MaxTokenLifetime: s.maxTokenLifetime(),
+		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing signing keys: %w", err)
+	}
+	if err := p.keys.Load(ctx); err != nil {
+		return nil, fmt.Errorf("loading signing keys: %w", err)
+	}
+	s.keys.Store(p.keys)
+	p.browsers, err = session.New(session.Config{
+		Store: s.cfg.Store, CookieName: s.cfg.Sessions.CookieName, Secure: s.secure(),
+		AbsoluteLifetime: s.cfg.Sessions.AbsoluteLifetime, IdleTimeout: s.cfg.Sessions.IdleTimeout,
+		Now: s.cfg.Now, Random: s.cfg.Random,
+	})
+	if err != nil {
+		return nil, err
+	}
+	codes := keyring.Tokens("code", "csc_", codeBytes)
+	if p.flow, err = s.newFlow(p, keyring, codes); err != nil {
+		return nil, err
+	}
+	p.token, err = token.New(token.Config{
+		Policy: s.cfg.Policy, Clients: s.clients, Grants: s.cfg.Store,
+		Codes: codes, AccessTokens: keyring.Tokens("access", "csa_", oauth.AccessTokenBytes),
+		Sign: p.keys.Sign, Verify: p.keys.Verify, CountToken: s.cfg.Metrics.Token,
+		Now: s.cfg.Now, Random: s.cfg.Random,
+	})
+	if err != nil {
+		return nil, err
+	}
+	metadata := s.cfg.Policy
+	metadata.SigningAlgs = s.signingAlgs()
+	body, err := json.Marshal(oauth.NewMetadata(metadata, s.site.Locales()))
+	if err != nil {
+		return nil, fmt.Errorf("encoding the discovery document: %w", err)
+	}
+	p.metadata = newDocument(body, metadataMaxAge)
+	return p, nil
+}
+
+func (s *Server) newFlow(p *provider, keyring *seal.Keyring, codes *seal.Tokens) (*flow.Flow, error) {
+	limiter, err := throttle.New(throttle.Config{Store: s.cfg.Store, Keyring: keyring, Now: s.cfg.Now})
+	if err != nil {
+		return nil, err
+	}
+	return flow.New(flow.Config{
+		Policy: s.cfg.Policy, BasePath: s.base(), Secure: s.secure(), Lifetime: s.cfg.FlowLifetime,
+		RememberDefault: s.cfg.Sessions.RememberDefault,
+		Clients:         s.clients, Store: s.cfg.Store, Connectors: s.cfg.Connectors,
+		Browsers: p.browsers, Limiter: limiter, Keyring: keyring, Codes: codes, Site: s.site,
+		VerifyIDToken: func(t string) ([]byte, error) { return p.keys.Verify(t, oauth.JWTTypeIDToken) },
+		CountLogin:    s.cfg.Metrics.Login,
+		Now:           s.cfg.Now, Random: s.cfg.Random,
+	})
+}
+
+// discovery serves the metadata.
+func (p *provider) discovery(w http.ResponseWriter, r *http.Request) error {
+	p.metadata.serve(w, r)
+	return nil
+}
+
+// jwks serves the public keys.
+func (p *provider) jwks(w http.ResponseWriter, r *http.Request) error {
+	d := p.keys.JWKS()
+	document{body: d.Body, etag: d.ETag, maxAge: d.MaxAge}.serve(w, r)
+	return nil
+}

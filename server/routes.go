@@ -1,0 +1,173 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/countersign/countersign/server/flow"
+	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
+	"github.com/countersign/countersign/server/telemetry"
+	"github.com/countersign/countersign/server/token"
+	"github.com/countersign/countersign/server/web"
+)
+
+// Paths under the issuer that are not in the core's metadata.
+const (
+	pathDiscovery      = "/.well-known/openid-configuration"
+	pathServerMetadata = "/.well-known/oauth-authorization-server"
+	pathLogout         = "/logout"
+	pathStatic         = "/static/"
+	pathHealth         = "/healthz"
+	pathReady          = "/readyz"
+	stepConnectors     = "/flow/{flow}/connectors"
+	stepLogin          = "/flow/{flow}/login/{connector}"
+	stepAccount        = "/flow/{flow}/account"
+	stepConsent        = "/flow/{flow}/consent"
+)
+
+// handler answers a request once the provider has been loaded.
+type handler func(p *provider, w http.ResponseWriter, r *http.Request) error
+
+// route is one line of the table.
+type route struct {
+	// methods, space-separated; each makes one pattern of the mux.
+	methods string
+	path    string
+	serve   handler
+	// errors is who reads them.
+	errors audience
+	// access is who may send what.
+	access access
+}
+
+type access int
+
+const (
+	// open: other sites may lead people here, their scripts may not read.
+	open access = iota
+	// scripts: the scripts of AllowedOrigins may read the answer (CORS).
+	scripts
+	// ours: what another site posts is refused (login CSRF, clickjacked forms).
+	ours
+)
+
+// routes is every address under the issuer that needs the provider.
+func (s *Server) routes() []route {
+	return []route{
+		{"GET", pathDiscovery, (*provider).discovery, forClients, scripts},
+		{"GET", pathServerMetadata, (*provider).discovery, forClients, scripts},
+		{"GET", oauth.PathKeys, (*provider).jwks, forClients, scripts},
+
+		// The authorization request may be posted by the client's own site.
+		{"GET POST", oauth.PathAuthorization, inFlow((*flow.Flow).Authorize), forPeople, open},
+		{"GET POST", oauth.PathAuthorization + "/{connector}", inFlow((*flow.Flow).Authorize), forPeople, open},
+
+		{"GET", "/flow/{flow}", inFlow((*flow.Flow).Resume), forPeople, open},
+		{"GET", stepConnectors, inFlow((*flow.Flow).ConnectorsPage), forPeople, open},
+		{"GET", stepLogin, inFlow((*flow.Flow).LoginPage), forPeople, open},
+		{"POST", stepLogin, inFlow((*flow.Flow).Login), forPeople, ours},
+		{"GET", stepAccount, inFlow((*flow.Flow).AccountPage), forPeople, open},
+		{"POST", stepAccount, inFlow((*flow.Flow).Account), forPeople, ours},
+		{"GET", stepConsent, inFlow((*flow.Flow).ConsentPage), forPeople, open},
+		{"POST", stepConsent, inFlow((*flow.Flow).Consent), forPeople, ours},
+
+		{"POST", oauth.PathToken, atToken((*token.Endpoint).Token), forClients, scripts},
+		{"GET POST", oauth.PathUserinfo, atToken((*token.Endpoint).UserInfo), forBearers, scripts},
+
+		{"GET", "/{$}", s.home, forPeople, open},
+		{"POST", pathLogout, s.signOut, forPeople, ours},
+	}
+}
+
+func inFlow(h func(*flow.Flow, http.ResponseWriter, *http.Request) error) handler {
+	return func(p *provider, w http.ResponseWriter, r *http.Request) error { return h(p.flow, w, r) }
+}
+
+func atToken(h func(*token.Endpoint, http.ResponseWriter, *http.Request) error) handler {
+	return func(p *provider, w http.ResponseWriter, r *http.Request) error { return h(p.token, w, r) }
+}
+
+// newHandler builds the mux of the table.
+func (s *Server) newHandler() (http.Handler, error) {
+	mux := http.NewServeMux()
+	s.audiences = make(map[string]audience)
+	for _, rt := range s.routes() {
+		h, err := s.guard(rt)
+		if err != nil {
+			return nil, err
+		}
+		methods := strings.Fields(rt.methods)
+		if rt.access == scripts {
+			methods = append(methods, http.MethodOptions)
+		}
+		for _, m := range methods {
+			pattern := m + " " + s.base() + rt.path
+			s.audiences[pattern] = rt.errors
+			mux.Handle(pattern, h)
+		}
+	}
+	s.mountPlain(mux)
+	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(mux)))), nil
+}
+
+// guard wraps the handler of a route in what its access demands.
+func (s *Server) guard(rt route) (http.Handler, error) {
+	h := s.entry.Handle(func(w http.ResponseWriter, r *http.Request) error {
+		p := s.provider.Load()
+		if p == nil {
+			return errNotReady
+		}
+		return rt.serve(p, w, r)
+	})
+	switch rt.access {
+	case scripts:
+		return request.CORS(s.cfg.AllowedOrigins, strings.Fields(rt.methods)...)(h), nil
+	case ours:
+		guard := http.NewCrossOriginProtection()
+		if err := guard.AddTrustedOrigin(s.issuer.Scheme + "://" + s.issuer.Host); err != nil {
+			return nil, fmt.Errorf("trusting the issuer's own origin: %w", err)
+		}
+		guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.page(w, r, http.StatusForbidden, web.Error{Kind: web.ErrorForeignForm})
+		}))
+		return guard.Handler(h), nil
+	}
+	return h, nil
+}
+
+// mountPlain adds what answers without the provider.
+func (s *Server) mountPlain(mux *http.ServeMux) {
+	base := s.base()
+	mux.Handle("GET "+base+pathStatic, s.site.Static())
+	mux.Handle("GET "+base+pathHealth, telemetry.Healthz())
+	mux.Handle("GET "+base+pathReady, s.cfg.Readiness.Handler())
+	if base != "" {
+		// RFC 8414 section 3.1: the well-known part goes between host and path.
+		pattern := "GET " + pathServerMetadata + base
+		s.audiences[pattern] = forClients
+		mux.Handle(pattern, s.entry.Handle(func(w http.ResponseWriter, r *http.Request) error {
+			p := s.provider.Load()
+			if p == nil {
+				return errNotReady
+			}
+			return p.discovery(w, r)
+		}))
+		toIssuer := http.RedirectHandler(base+"/", http.StatusSeeOther)
+		mux.Handle("GET "+base, toIssuer)
+		mux.Handle("GET /{$}", toIssuer)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.page(w, r, http.StatusNotFound, web.Error{Kind: web.ErrorNotFound})
+	})
+}
+
+// withHeaders gives every response the headers of one that is no page; pages
+// replace them by their own.
+func (s *Server) withHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.site.Headers(w.Header(), web.Policy{})
+		next.ServeHTTP(w, r)
+	})
+}

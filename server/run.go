@@ -1,0 +1,71 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/countersign/countersign/storage"
+)
+
+// How long to wait between attempts to start, growing.
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+// Run loads what the provider needs, for as long as it takes, and then keeps the
+// signing keys fresh until ctx ends. It returns nil then, and an error when
+// waiting would not help: a damaged database, a schema from the future, sealed
+// keys that none of the secrets opens.
+func (s *Server) Run(ctx context.Context) error {
+	p, err := s.start(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("starting: %w", err)
+	}
+	s.provider.Store(p)
+	s.cfg.Logger.Info("ready", slog.String("issuer", s.cfg.Policy.Issuer))
+	p.keys.Run(ctx)
+	return nil
+}
+
+// start tries until the database answers.
+func (s *Server) start(ctx context.Context) (*provider, error) {
+	wait := firstRetry
+	for {
+		p, err := s.load(ctx)
+		if err == nil || !errors.Is(err, storage.ErrUnavailable) {
+			return p, err
+		}
+		if wait == firstRetry {
+			s.cfg.Logger.Warn("waiting for the database", slog.String("cause", err.Error()))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+			wait = min(2*wait, lastRetry)
+		}
+	}
+}
+
+// load does one attempt.
+func (s *Server) load(ctx context.Context) (*provider, error) {
+	if err := s.cfg.Store.Migrate(ctx); err != nil {
+		return nil, fmt.Errorf("updating the schema: %w", err)
+	}
+	keyring, err := s.keyring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.cfg.Secrets) == 0 {
+		s.cfg.Logger.Warn("no `secrets` are configured: the master secret is kept in the database, " +
+			"so whoever can read the database can sign tokens; set `secrets` before production")
+	}
+	return s.newProvider(ctx, keyring)
+}
