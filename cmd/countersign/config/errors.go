@@ -64,8 +64,8 @@ func newReport() *report {
 	return &report{lines: make(map[string]int), spelt: make(map[string]string), bad: make(map[string]bool)}
 }
 
+// add reports a problem, whatever else is known of its path.
 func (r *report) add(path string, line int, format string, args ...any) {
-	r.bad[path] = true
 	if len(r.problems) < maxProblems {
 		r.problems = append(r.problems, Problem{Path: path, Line: line, Message: fmt.Sprintf(format, args...)})
 	}
