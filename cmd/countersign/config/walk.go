@@ -194,7 +194,7 @@ func (w *walker) merge(pairs []pair, seen map[string]int, n *yaml.Node, path str
 			}
 		}
 	default:
-		w.add(path, n.Line, "merges (<<) %s: only keys with values can be merged", describe(n))
+		w.problem(path, "merges (<<) %s: only keys with values can be merged", describe(n))
 	}
 	return pairs
 }
