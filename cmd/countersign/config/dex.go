@@ -1,0 +1,56 @@
+package config
+
+import "regexp"
+
+// dexKeys are keys that Dex has and this version does not. They are not slips,
+// so they get an answer instead of a guess. List positions are left out of the
+// paths.
+var dexKeys = map[string]string{
+	"grpc":                                  "there is no gRPC API yet; remove the block",
+	"mfa":                                   "second factors belong to the upstream; remove the block",
+	"templates":                             "use frontend.dir to replace pages",
+	"connectors.grantTypes":                 "remove the key",
+	"expiry.deviceRequests":                 "there is no device flow yet; remove the key",
+	"expiry.refreshTokens":                  "there are no refresh tokens yet; remove the block",
+	"logger.excludeFields":                  "remove the key; the log never holds passwords, codes or tokens",
+	"oauth2.grantTypes":                     "the grant types are fixed; remove the key",
+	"oauth2.passwordConnector":              "the password grant is not offered (RFC 9700 section 2.4); remove the key",
+	"sessions.cookieEncryptionKey":          "the cookie holds only a random id; remove the key",
+	"staticClients.backchannelLogoutURI":    "remove the key",
+	"staticClients.clientCredentialsClaims": "there is no client_credentials grant yet; remove the key",
+	"staticClients.mfaChain":                "second factors belong to the upstream; remove the key",
+	"staticClients.postLogoutRedirectURIs":  "remove the key",
+	"staticClients.refreshTokenLifetime":    "there are no refresh tokens yet; remove the key",
+	"web.allowedHeaders":                    "the headers that CORS needs are always allowed; remove the key",
+	"web.clientRemoteIP":                    "list the addresses of your proxies in web.trustedProxies; X-Forwarded-For is read from them only",
+	"web.headers":                           "strict security headers are always sent; remove the block",
+}
+
+// dexTypes are values of "type" that Dex has and this version does not.
+var dexTypes = map[string]map[string]bool{
+	"storage": set("memory", "etcd", "kubernetes", "mysql"),
+	"signer":  set("vault"),
+	"connectors": set("atlassian-crowd", "authproxy", "bitbucket-cloud", "gitea", "github", "gitlab", "google",
+		"keystone", "ldap", "linkedin", "microsoft", "mockCallback", "mockPassword", "oauth", "oidc", "openshift", "saml"),
+}
+
+var position = regexp.MustCompile(`\[\d+\]`)
+
+// dexKey says what to do about a key that only Dex has.
+func dexKey(path string) (advice string, ok bool) {
+	advice, ok = dexKeys[position.ReplaceAllString(path, "")]
+	return advice, ok
+}
+
+// dexType reports whether only Dex has this type for the block at path.
+func dexType(path, typ string) bool {
+	return dexTypes[position.ReplaceAllString(path, "")][typ]
+}
+
+func set(names ...string) map[string]bool {
+	m := make(map[string]bool, len(names))
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}
