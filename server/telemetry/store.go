@@ -1,0 +1,131 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"github.com/countersign/countersign/storage"
+)
+
+// Store measures the calls of next, and makes a span of each within the span of
+// its request. It changes nothing of what is asked or answered.
+func (m *Metrics) Store(next storage.Store) storage.Store { return &store{Store: next, metrics: m} }
+
+// store has a method for each of storage.Store; a test holds that.
+type store struct {
+	storage.Store
+	metrics *Metrics
+}
+
+// call begins a call of the method; what it returns ends it with its error.
+func (s *store) call(ctx context.Context, method string) (context.Context, func(*error)) {
+	started := s.metrics.now()
+	ctx, end := child(ctx, "store "+method)
+	return ctx, func(err *error) {
+		s.metrics.StoreCall(method, *err, s.metrics.now().Sub(started))
+		result := storeResult(*err)
+		end(result == "unavailable" || result == Errored)
+	}
+}
+
+func (s *store) MasterSecret(ctx context.Context, candidate []byte, now time.Time) (_ []byte, err error) {
+	ctx, end := s.call(ctx, "MasterSecret")
+	defer end(&err)
+	return s.Store.MasterSecret(ctx, candidate, now)
+}
+
+func (s *store) Ping(ctx context.Context) (_ time.Time, err error) {
+	ctx, end := s.call(ctx, "Ping")
+	defer end(&err)
+	return s.Store.Ping(ctx)
+}
+
+func (s *store) SignIn(ctx context.Context, in storage.SignIn) (err error) {
+	ctx, end := s.call(ctx, "SignIn")
+	defer end(&err)
+	return s.Store.SignIn(ctx, in)
+}
+
+func (s *store) Session(ctx context.Context, idHash [32]byte, now time.Time) (_ storage.Session, _ storage.Identity, err error) {
+	ctx, end := s.call(ctx, "Session")
+	defer end(&err)
+	return s.Store.Session(ctx, idHash, now)
+}
+
+func (s *store) EndSession(ctx context.Context, idHash [32]byte) (err error) {
+	ctx, end := s.call(ctx, "EndSession")
+	defer end(&err)
+	return s.Store.EndSession(ctx, idHash)
+}
+
+func (s *store) Authorize(ctx context.Context, in storage.Authorization) (err error) {
+	ctx, end := s.call(ctx, "Authorize")
+	defer end(&err)
+	return s.Store.Authorize(ctx, in)
+}
+
+func (s *store) Grant(ctx context.Context, id storage.GrantID, now time.Time) (_ storage.Grant, _ storage.Identity, err error) {
+	ctx, end := s.call(ctx, "Grant")
+	defer end(&err)
+	return s.Store.Grant(ctx, id, now)
+}
+
+func (s *store) RedeemCode(ctx context.Context, id storage.GrantID, now, expiresAt time.Time) (err error) {
+	ctx, end := s.call(ctx, "RedeemCode")
+	defer end(&err)
+	return s.Store.RedeemCode(ctx, id, now, expiresAt)
+}
+
+func (s *store) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (_ bool, err error) {
+	ctx, end := s.call(ctx, "RevokeGrant")
+	defer end(&err)
+	return s.Store.RevokeGrant(ctx, id, now, reason)
+}
+
+func (s *store) Consent(ctx context.Context, connectorID, userID, clientID string, now time.Time) (_ storage.Consent, err error) {
+	ctx, end := s.call(ctx, "Consent")
+	defer end(&err)
+	return s.Store.Consent(ctx, connectorID, userID, clientID, now)
+}
+
+func (s *store) RecordLoginFailure(ctx context.Context, keys []string, now time.Time, window time.Duration) (err error) {
+	ctx, end := s.call(ctx, "RecordLoginFailure")
+	defer end(&err)
+	return s.Store.RecordLoginFailure(ctx, keys, now, window)
+}
+
+func (s *store) LoginFailures(ctx context.Context, keys []string, now time.Time) (_ map[string]storage.LoginFailure, err error) {
+	ctx, end := s.call(ctx, "LoginFailures")
+	defer end(&err)
+	return s.Store.LoginFailures(ctx, keys, now)
+}
+
+func (s *store) SigningKeys(ctx context.Context) (_ []storage.SigningKey, err error) {
+	ctx, end := s.call(ctx, "SigningKeys")
+	defer end(&err)
+	return s.Store.SigningKeys(ctx)
+}
+
+func (s *store) AddSigningKey(ctx context.Context, key storage.SigningKey) (err error) {
+	ctx, end := s.call(ctx, "AddSigningKey")
+	defer end(&err)
+	return s.Store.AddSigningKey(ctx, key)
+}
+
+func (s *store) DeleteSigningKey(ctx context.Context, kid string) (err error) {
+	ctx, end := s.call(ctx, "DeleteSigningKey")
+	defer end(&err)
+	return s.Store.DeleteSigningKey(ctx, kid)
+}
+
+func (s *store) AcquireLease(ctx context.Context, name, holder string, now, until time.Time) (_ bool, err error) {
+	ctx, end := s.call(ctx, "AcquireLease")
+	defer end(&err)
+	return s.Store.AcquireLease(ctx, name, holder, now, until)
+}
+
+func (s *store) ReleaseLease(ctx context.Context, name, holder string) (err error) {
+	ctx, end := s.call(ctx, "ReleaseLease")
+	defer end(&err)
+	return s.Store.ReleaseLease(ctx, name, holder)
+}
