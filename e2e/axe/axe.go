@@ -1,0 +1,118 @@
+// Package axe checks the accessibility of a page in a running Chromium with
+// axe-core.
+//
+// It refuses to skip: without npm, which fetches axe-core once, the test fails.
+//
+// Threat: the version and its hash are pinned in package-lock.json, and no script
+// of the package runs at installation. axe is evaluated over the DevTools
+// protocol, which is not subject to the page's Content-Security-Policy, so the
+// pages need no exception for it.
+package axe
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/countersign/countersign/e2e/browser"
+)
+
+// Violation is one rule that the page breaks, and where.
+type Violation struct {
+	ID    string `json:"id"`
+	Help  string `json:"help"`
+	Nodes []struct {
+		HTML           string `json:"html"`
+		FailureSummary string `json:"failureSummary"`
+	} `json:"nodes"`
+}
+
+// String is the rule and every place, for the log of a test.
+func (v Violation) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s", v.ID, v.Help)
+	for _, n := range v.Nodes {
+		fmt.Fprintf(&b, "\n  %s\n    %s", n.HTML, strings.ReplaceAll(n.FailureSummary, "\n", "\n    "))
+	}
+	return b.String()
+}
+
+// Source returns axe-core, installing it when the pinned version is not there.
+func Source(t testing.TB) string {
+	t.Helper()
+	folder := filepath.Join(browser.Root(t), "e2e", "axe")
+	if err := install(folder); err != nil {
+		t.Fatalf("installing axe-core: %v", err)
+	}
+	source, err := os.ReadFile(filepath.Join(folder, "node_modules", "axe-core", "axe.min.js"))
+	if err != nil {
+		t.Fatalf("reading axe-core: %v", err)
+	}
+	return string(source)
+}
+
+// Check runs every rule on the page that ctx shows: WCAG and best practices.
+func Check(t testing.TB, ctx context.Context, source string) []Violation {
+	t.Helper()
+	if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](source)); err != nil {
+		t.Fatalf("injecting axe-core: %v", err)
+	}
+	result, err := chromedp.Run(ctx, chromedp.Evaluate[string](
+		`axe.run(document, {resultTypes: ["violations"]}).then(r => JSON.stringify(r.violations))`, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatalf("running axe-core: %v", err)
+	}
+	var violations []Violation
+	if err := json.Unmarshal([]byte(result), &violations); err != nil {
+		t.Fatalf("reading the result of axe-core: %v", err)
+	}
+	return violations
+}
+
+// install calls `npm ci` unless the locked version is installed. Tests of several
+// packages may come here at once; one installs, the others wait.
+func install(folder string) error {
+	lock, err := lockFile(filepath.Join(folder, "package-lock.json"))
+	if err != nil {
+		return fmt.Errorf("locking: %w", err)
+	}
+	defer lock.Close()
+	wanted, err := version(filepath.Join(folder, "package-lock.json"))
+	if err != nil {
+		return err
+	}
+	if got, err := version(filepath.Join(folder, "node_modules", ".package-lock.json")); err == nil && got == wanted {
+		return nil
+	}
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		return fmt.Errorf("this test needs npm, which is not on PATH (Debian: apt-get install npm): %w", err)
+	}
+	cmd := exec.Command(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	cmd.Dir = folder
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("npm ci: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// version returns the integrity hash of axe-core in a lock file.
+func version(lockFile string) (string, error) {
+	content, err := os.ReadFile(lockFile)
+	if err != nil {
+		return "", err
+	}
+	var lock struct {
+		Packages map[string]struct{ Integrity string }
+	}
+	if err := json.Unmarshal(content, &lock); err != nil {
+		return "", fmt.Errorf("reading %s: %w", lockFile, err)
+	}
+	return lock.Packages["node_modules/axe-core"].Integrity, nil
+}

@@ -1,0 +1,95 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The templates that are parts of every page rather than pages.
+var partials = []string{"layout.html", "parts.html"}
+
+// parse reads the templates, and executes each page once in each language: what
+// html/template finds only while executing is an error at start too.
+func (s *Site) parse(files files) error {
+	base := template.New("")
+	for _, name := range partials {
+		if _, err := base.New(name).Parse(string(files.templates[name])); err != nil {
+			return fmt.Errorf("templates/%s: %w", name, err)
+		}
+	}
+	s.templates = map[string]*template.Template{}
+	for _, name := range slices.Sorted(maps.Keys(files.templates)) {
+		if slices.Contains(partials, name) {
+			continue
+		}
+		page, err := base.Clone()
+		if err == nil {
+			_, err = page.New(name).Parse(string(files.templates[name]))
+		}
+		if err != nil {
+			return fmt.Errorf("templates/%s: %w", name, err)
+		}
+		s.templates[strings.TrimSuffix(name, ".html")] = page
+	}
+	return s.rehearse()
+}
+
+// rehearse renders every example in every language.
+func (s *Site) rehearse() error {
+	var errs []error
+	for _, p := range Examples() {
+		for i := range s.languages.catalogues {
+			if err := s.render(io.Discard, &s.languages.catalogues[i], p, "0"); err != nil {
+				errs = append(errs, fmt.Errorf("templates/%s.html: %w", p.template(), err))
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Examples are pages of every type, with every part of them that can be shown:
+// what templates are tried with at start, and what there is to look at while
+// designing them.
+func Examples() []Page {
+	client := Client{ID: "demo", Name: "Demo App", LogoURL: "https://app.example/logo.png"}
+	person := Person{Name: "Ada Lovelace", Email: "ada@example.com"}
+	const returnURL = "https://app.example/"
+	pages := []Page{
+		ChooseConnector{Client: client, Connectors: []ConnectorLink{
+			{Name: "Email", URL: "/flow/1/local", Type: "local"},
+			{Name: "Company directory", URL: "/flow/1/ldap", Type: "ldap"},
+			{Name: "Example Workforce", URL: "/flow/1/saml", Type: "saml"},
+			{Name: "GitHub", URL: "/flow/1/github", Type: "github"},
+			{Name: "Partners", URL: "/flow/1/oidc", Type: "oidc"},
+		}},
+		Password{Client: client, Connector: "Email", Action: "/flow/1/local", BackURL: "/flow/1", OfferRemember: true},
+		ChooseAccount{Client: client, Person: person, ContinueAction: "/flow/1/account", OtherAction: "/flow/1/account"},
+		Consent{Client: client, Person: person, Action: "/flow/1/consent", Session: "s", Scopes: []string{
+			"openid", "profile", "email", "groups", "offline_access", "federated:id",
+			"audience:server:client_id:kubernetes", "something-else",
+		}},
+		Finished{Client: client, ReturnURL: returnURL},
+		SignedOut{Client: client, ReturnURL: returnURL},
+		Home{DiscoveryURL: "https://id.example/.well-known/openid-configuration"},
+		Home{Person: &person, SignOutAction: "/logout", DiscoveryURL: "https://id.example/.well-known/openid-configuration",
+			Links: []Link{{Name: "Wiki", URL: "https://wiki.example/"}}},
+		FormPost{Client: client, Action: "https://app.example/callback", Fields: []Field{{"code", "c"}, {"state", "s"}}},
+		Continue{Client: client, URL: "https://app.example/callback?code=c"},
+	}
+	for _, e := range []LoginError{{Kind: LoginInvalid}, {Kind: LoginTooMany, Wait: 2 * time.Minute},
+		{Kind: LoginUpstreamFailed}, {Kind: LoginDenied, Message: "Your account is locked."}} {
+		pages = append(pages, Password{Client: client, Connector: "Company directory", Prompt: "User name",
+			Username: "ada", Action: "/flow/1/ldap", Error: e, BackURL: "/flow/1", OfferRemember: true, RememberChecked: true})
+	}
+	for kind := range errorTexts {
+		pages = append(pages, Error{Kind: kind, Message: "a detail", Client: client, ReturnURL: returnURL})
+	}
+	return pages
+}
