@@ -42,11 +42,11 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	if err := p.keys.Load(ctx); err != nil {
 		return nil, fmt.Errorf("loading signing keys: %w", err)
 	}
-	s.keys.Store(p.keys)
 	p.browsers, err = session.New(session.Config{
 		Store: s.cfg.Store, CookieName: s.cfg.Sessions.CookieName, Secure: s.secure(),
 		AbsoluteLifetime: s.cfg.Sessions.AbsoluteLifetime, IdleTimeout: s.cfg.Sessions.IdleTimeout,
-		Now: s.cfg.Now, Random: s.cfg.Random,
+		RememberLifetime: s.cfg.Sessions.RememberLifetime,
+		Now:              s.cfg.Now, Random: s.cfg.Random,
 	})
 	if err != nil {
 		return nil, err

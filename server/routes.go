@@ -99,7 +99,7 @@ func (s *Server) newHandler() (http.Handler, error) {
 			return nil, err
 		}
 		methods := strings.Fields(rt.methods)
-		if rt.access == scripts {
+		if rt.access == scripts && len(s.cfg.AllowedOrigins) > 0 { // for preflights
 			methods = append(methods, http.MethodOptions)
 		}
 		for _, m := range methods {
@@ -141,8 +141,8 @@ func (s *Server) guard(rt route) (http.Handler, error) {
 func (s *Server) mountPlain(mux *http.ServeMux) {
 	base := s.base()
 	mux.Handle("GET "+base+pathStatic, s.site.Static())
-	mux.Handle("GET "+base+pathHealth, telemetry.Healthz())
-	mux.Handle("GET "+base+pathReady, s.cfg.Readiness.Handler())
+	mux.Handle("GET "+base+pathHealth, telemetry.Alive())
+	mux.Handle("GET "+base+pathReady, s.cfg.Readiness.PublicHandler())
 	if base != "" {
 		// RFC 8414 section 3.1: the well-known part goes between host and path.
 		pattern := "GET " + pathServerMetadata + base

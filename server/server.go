@@ -25,7 +25,6 @@ import (
 
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/flow"
-	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/seal"
@@ -47,6 +46,8 @@ type Sessions struct {
 	CookieName       string
 	AbsoluteLifetime time.Duration
 	IdleTimeout      time.Duration
+	// RememberLifetime stands for both where a person asked to stay signed in.
+	RememberLifetime time.Duration
 	// RememberDefault is whether "keep me signed in" starts checked.
 	RememberDefault bool
 }
@@ -94,8 +95,8 @@ type Server struct {
 	audiences map[string]audience
 	// provider is nil until everything it needs has been loaded.
 	provider atomic.Pointer[provider]
-	// keys is the last loaded state of the signing keys, for the metrics.
-	keys atomic.Pointer[keys.Keys]
+	// skew is how far our clock is ahead of the database's, as last seen.
+	skew atomic.Int64
 }
 
 // New checks the configuration. It reaches for nothing outside the process.

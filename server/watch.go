@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/countersign/countersign/server/telemetry"
 )
 
 // maxClockSkew is how far our clock may be from the database's before we say so.
@@ -13,6 +15,8 @@ const maxClockSkew = 30 * time.Second
 // watch tells readiness and metrics where to look.
 func (s *Server) watch() {
 	s.cfg.Readiness.Add("database", s.checkDatabase)
+	s.cfg.Readiness.Warn("clock", s.checkClock)
+	s.cfg.Metrics.Keys(s.keyAges)
 	s.cfg.Readiness.Add("provider", func(context.Context) error {
 		if s.provider.Load() == nil {
 			return errors.New("signing keys are not loaded yet")
@@ -30,7 +34,9 @@ func (s *Server) checkDatabase(ctx context.Context) error {
 		return err
 	}
 	after := s.cfg.Now()
-	s.noteSkew(skew(before, after, theirs))
+	d := skew(before, after, theirs)
+	s.skew.Store(int64(d))
+	s.cfg.Metrics.ClockSkew(d)
 	return nil
 }
 
@@ -46,11 +52,24 @@ func skew(before, after, theirs time.Time) time.Duration {
 	return 0
 }
 
-func (s *Server) noteSkew(d time.Duration) {
-	s.cfg.Metrics.ClockSkew(d)
+// checkClock says so when the last answer of the database showed another time
+// than ours.
+func (s *Server) checkClock(context.Context) error {
+	d := time.Duration(s.skew.Load())
 	if d.Abs() <= maxClockSkew {
-		s.cfg.Readiness.Warn("clock", "")
-		return
+		return nil
 	}
-	s.cfg.Readiness.Warn("clock", fmt.Sprintf("this machine's clock is %s off the database's: tokens may be refused; check NTP", d.Round(time.Second)))
+	return fmt.Errorf("this machine's clock is %s off the database's, so that valid tokens may be refused: check NTP", d.Round(time.Second))
+}
+
+// keyAges is how long the keys have been signing.
+func (s *Server) keyAges() (ages []telemetry.KeyAge) {
+	p := s.provider.Load()
+	if p == nil {
+		return nil
+	}
+	for alg, age := range p.keys.Ages(s.cfg.Now()) {
+		ages = append(ages, telemetry.KeyAge{Algorithm: alg, State: "active", Age: age})
+	}
+	return ages
 }

@@ -47,7 +47,8 @@ func (f *Flow) Login(w http.ResponseWriter, r *http.Request) error {
 	}
 	a := attempt{username: r.PostForm.Get("login"), remember: r.PostForm.Get("remember") != ""}
 	var who connector.Identity
-	clear, err := f.cfg.Limiter.Attempt(r.Context(), c.ID, a.username, address(r), func(ctx context.Context) (err error) {
+	try := throttle.Attempt{ConnectorID: c.ID, Username: a.username, Addr: address(r)}
+	clear, err := f.cfg.Limiter.Do(r.Context(), try, func(ctx context.Context) (err error) {
 		who, err = c.Password.Login(ctx, a.username, r.PostForm.Get("password"))
 		return err
 	})
@@ -79,12 +80,11 @@ type attempt struct {
 
 // Results of a login, for the count of logins.
 const (
-	resultOK       = "ok"
-	resultInvalid  = "invalid_credentials"
-	resultLimited  = "limited"
-	resultDenied   = "denied"
-	resultUpstream = "upstream_failed"
-	resultError    = "error"
+	resultSuccess = "success"
+	resultFailure = "failure"
+	resultLimited = "limited"
+	resultDenied  = "access_denied"
+	resultError   = "error"
 )
 
 // loginFailed shows the password page again, with what went wrong: wrong
@@ -96,21 +96,21 @@ func (f *Flow) loginFailed(w http.ResponseWriter, r *http.Request, v *visit, c *
 	_, denied := errors.AsType[*connector.DeniedError](a.err)
 	switch {
 	case errors.Is(a.err, connector.ErrInvalidCredentials):
-		result, status = resultInvalid, http.StatusUnprocessableEntity
+		result, status = resultFailure, http.StatusUnprocessableEntity
 	case limited:
 		result, status = resultLimited, http.StatusTooManyRequests
 		w.Header().Set("Retry-After", retryAfter(wait.RetryAfter))
 	case denied:
 		result, status = resultDenied, http.StatusForbidden
 	case errors.Is(a.err, connector.ErrUpstream):
-		result, status = resultUpstream, http.StatusBadGateway
+		result, status = resultError, http.StatusBadGateway
 	}
 	f.cfg.CountLogin(c.ID, result)
 	noteLogin(r, c.ID, result)
 	if status == 0 {
 		return fmt.Errorf("signing in at connector %s: %w", c.ID, a.err)
 	}
-	if result == resultUpstream {
+	if status == http.StatusBadGateway {
 		noteCause(r, a.err)
 	}
 	f.passwordPage(w, r, v, c, status, a)
@@ -158,8 +158,8 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 	if err := f.cfg.Store.SignIn(r.Context(), in); err != nil {
 		return fmt.Errorf("storing the sign-in: %w", err)
 	}
-	f.cfg.CountLogin(c.ID, resultOK)
-	noteLogin(r, c.ID, resultOK)
+	f.cfg.CountLogin(c.ID, resultSuccess)
+	noteLogin(r, c.ID, resultSuccess)
 	f.cfg.Browsers.SetCookie(w, s, cookieID)
 	switch {
 	case nextErr != nil:

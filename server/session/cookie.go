@@ -36,7 +36,7 @@ func (b *Browsers) Presented(r *http.Request) [32]byte {
 func (b *Browsers) SetCookie(w http.ResponseWriter, s storage.Session, cookieID string) {
 	c := b.cookie(cookieID)
 	if s.Remember {
-		c.MaxAge = int(b.cfg.AbsoluteLifetime.Seconds())
+		c.MaxAge = int(b.cfg.RememberLifetime.Seconds())
 	}
 	http.SetCookie(w, c)
 }

@@ -35,6 +35,8 @@ type Config struct {
 	// it is not used.
 	AbsoluteLifetime time.Duration
 	IdleTimeout      time.Duration
+	// RememberLifetime stands for both where a person asked to stay signed in.
+	RememberLifetime time.Duration
 	Now              func() time.Time
 	Random           io.Reader
 }
@@ -47,8 +49,8 @@ func New(cfg Config) (*Browsers, error) {
 	if cfg.Store == nil || cfg.CookieName == "" || cfg.Now == nil || cfg.Random == nil {
 		return nil, errors.New("session: Store, CookieName, Now and Random are required")
 	}
-	if cfg.AbsoluteLifetime <= 0 || cfg.IdleTimeout <= 0 {
-		return nil, errors.New("session: AbsoluteLifetime and IdleTimeout must be positive")
+	if cfg.AbsoluteLifetime <= 0 || cfg.IdleTimeout <= 0 || cfg.RememberLifetime <= 0 {
+		return nil, errors.New("session: AbsoluteLifetime, IdleTimeout and RememberLifetime must be positive")
 	}
 	return &Browsers{cfg: cfg}, nil
 }
@@ -74,7 +76,7 @@ func (b *Browsers) Current(ctx context.Context, r *http.Request) (*Current, erro
 	if err != nil {
 		return nil, fmt.Errorf("loading the session: %w", err)
 	}
-	if !alive(s, b.cfg.IdleTimeout, now) {
+	if !alive(s, b.idle(s.Remember), now) {
 		return nil, nil
 	}
 	return &Current{Session: s, Identity: id}, nil
@@ -85,10 +87,25 @@ func alive(s storage.Session, idle time.Duration, now time.Time) bool {
 	return now.Before(s.ExpiresAt) && now.Before(s.LastUsedAt.Add(idle))
 }
 
+// absolute and idle are the limits of a session.
+func (b *Browsers) absolute(remember bool) time.Duration {
+	if remember {
+		return b.cfg.RememberLifetime
+	}
+	return b.cfg.AbsoluteLifetime
+}
+
+func (b *Browsers) idle(remember bool) time.Duration {
+	if remember {
+		return b.cfg.RememberLifetime
+	}
+	return b.cfg.IdleTimeout
+}
+
 // NeedsTouch reports whether the use of a session is worth a write: its record
 // is older than a tenth of the idle timeout, at most a minute.
 func (b *Browsers) NeedsTouch(s storage.Session) bool {
-	return b.cfg.Now().Sub(s.LastUsedAt) > min(b.cfg.IdleTimeout/10, time.Minute)
+	return b.cfg.Now().Sub(s.LastUsedAt) > min(b.idle(s.Remember)/10, time.Minute)
 }
 
 // Login is what a new session is made of.
@@ -124,7 +141,7 @@ func (b *Browsers) Begin(l Login, previous *Current) (s storage.Session, cookieI
 		IPAddress:      l.IPAddress,
 		CreatedAt:      now,
 		LastUsedAt:     now,
-		ExpiresAt:      now.Add(b.cfg.AbsoluteLifetime),
+		ExpiresAt:      now.Add(b.absolute(l.Remember)),
 	}
 	if previous != nil && previous.Session.ConnectorID == l.ConnectorID && previous.Session.UserID == l.UserID {
 		s.SID, s.CreatedAt = previous.Session.SID, previous.Session.CreatedAt

@@ -78,7 +78,7 @@ func (e *Endpoint) Token(w http.ResponseWriter, r *http.Request) error {
 		e.cfg.CountToken(grantType, string(oauth.CodeOf(err)))
 		return err
 	}
-	e.cfg.CountToken(grantType, "ok")
+	e.cfg.CountToken(grantType, "success")
 	return writeJSON(w, resp)
 }
 

@@ -149,3 +149,13 @@ func (c *catalogue) direction() string {
 	}
 	return "ltr"
 }
+
+// Locales are the languages there are, as BCP 47 tags, for discovery's
+// ui_locales_supported.
+func (s *Site) Locales() []string {
+	var tags []string
+	for _, c := range s.languages.catalogues {
+		tags = append(tags, c.tag.String())
+	}
+	return tags
+}
