@@ -29,6 +29,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("starting: %w", err)
 	}
 	s.provider.Store(p)
+	close(s.ready)
 	s.cfg.Logger.Info("ready", slog.String("issuer", s.cfg.Policy.Issuer))
 	p.keys.Run(ctx)
 	return nil

@@ -74,6 +74,8 @@ type Config struct {
 	// are meant for scripts (CORS).
 	AllowedOrigins []string
 	TrustedProxies []netip.Prefix
+	// MaxBody bounds the body of a request, in bytes.
+	MaxBody int64
 
 	Metrics   *telemetry.Metrics
 	Readiness *telemetry.Readiness
@@ -95,6 +97,8 @@ type Server struct {
 	audiences map[string]audience
 	// provider is nil until everything it needs has been loaded.
 	provider atomic.Pointer[provider]
+	// ready is closed when provider is set.
+	ready chan struct{}
 	// skew is how far our clock is ahead of the database's, as last seen.
 	skew atomic.Int64
 }
@@ -108,7 +112,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parsing the issuer: %w", err)
 	}
-	s := &Server{cfg: cfg, issuer: issuer}
+	s := &Server{cfg: cfg, issuer: issuer, ready: make(chan struct{})}
 	if s.clients, err = clients.NewStatic(cfg.Clients); err != nil {
 		return nil, err
 	}
@@ -120,7 +124,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.entry, err = request.New(request.Config{
 		Logger: cfg.Logger, Random: cfg.Random, Now: cfg.Now,
-		TrustedProxies: cfg.TrustedProxies, Failed: s.failed,
+		TrustedProxies: cfg.TrustedProxies, MaxForm: cfg.MaxBody, Failed: s.failed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing to take requests: %w", err)
@@ -134,6 +138,9 @@ func New(cfg Config) (*Server, error) {
 
 // Handler serves the issuer's address.
 func (s *Server) Handler() http.Handler { return s.handler }
+
+// Ready is closed once everything has been loaded.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // base is the path of the issuer, without a slash at its end.
 func (s *Server) base() string { return strings.TrimSuffix(s.issuer.EscapedPath(), "/") }

@@ -43,7 +43,7 @@ func configured(connectors []Connector, id string) bool {
 // connector decides where to authenticate: the connector that the request names,
 // the one that the person chose, the one that the login_hint belongs to, the
 // only one there is; else the person is asked.
-func (s Situation) connector() (NextStep, error) {
+func (s Situation) connector(p Policy) (NextStep, error) {
 	if id := s.Request.ConnectorID; id != "" {
 		if !AllowedConnector(s.Request, s.Connectors, s.Client, id) {
 			return NextStep{}, s.Request.Refuse(InvalidRequest, "connector_id is unknown or not allowed for this client")
@@ -61,7 +61,9 @@ func (s Situation) connector() (NextStep, error) {
 	case 0:
 		return NextStep{}, s.Request.Refuse(AccessDenied, "no connector is available for this client")
 	case 1:
-		return NextStep{StepLogin, choices[0].ID}, nil
+		if !p.AlwaysChooseConnector {
+			return NextStep{StepLogin, choices[0].ID}, nil
+		}
 	}
 	return NextStep{Step: StepChooseConnector}, nil
 }

@@ -29,6 +29,9 @@ type Policy struct {
 	PKCEPlain bool
 	// SkipApproval grants what was asked without showing the consent page.
 	SkipApproval bool
+	// AlwaysChooseConnector shows the choice of connectors even when there is only
+	// one.
+	AlwaysChooseConnector bool
 	// SSOSharedWithAll shares a sign-in among all clients that do not say
 	// otherwise.
 	SSOSharedWithAll bool

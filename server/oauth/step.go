@@ -68,7 +68,7 @@ type NextStep struct {
 // Next decides the next step. The error is an *AuthorizeError for the client.
 func Next(s Situation, p Policy) (NextStep, error) {
 	if reason := s.needsLogin(p); reason != "" {
-		return s.login(reason)
+		return s.login(reason, p)
 	}
 	if s.Request.HasPrompt(PromptSelectAccount) && s.AccountSID != s.Session.SID && !s.justLoggedIn() {
 		return NextStep{Step: StepChooseAccount}, nil
@@ -134,11 +134,11 @@ func (s Situation) shared(p Policy) bool {
 	})
 }
 
-func (s Situation) login(reason string) (NextStep, error) {
+func (s Situation) login(reason string, p Policy) (NextStep, error) {
 	if s.Request.HasPrompt(PromptNone) {
 		return NextStep{}, s.Request.Refuse(LoginRequired, reason)
 	}
-	return s.connector()
+	return s.connector(p)
 }
 
 // CheckHint refuses to go on when the person who has just authenticated is not
