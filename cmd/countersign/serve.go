@@ -139,7 +139,7 @@ func (p *process) newListeners(metrics *telemetry.Metrics, readiness *telemetry.
 		Handler:           p.provider.Handler(),
 		ReadHeaderTimeout: l.ReadHeaderTimeout, ReadTimeout: l.ReadTimeout, WriteTimeout: l.WriteTimeout,
 		IdleTimeout: l.IdleTimeout, MaxHeaderBytes: l.MaxHeaderBytes, MaxConnections: l.MaxConnections,
-		DrainDelay: l.ShutdownDelay, DrainTimeout: l.ShutdownTimeout,
+		DrainTimeout: l.ShutdownTimeout,
 		Draining: readiness.Drain, Logger: p.logger,
 	})
 	if err != nil || p.cfg.Telemetry.HTTP == "" {
@@ -246,10 +246,7 @@ func records(clients []config.StaticClient) []storage.Client {
 func newFrontend(f config.Frontend) web.Frontend {
 	return web.Frontend{
 		IssuerName: f.Issuer, LogoURL: f.LogoURL, Theme: f.Theme, Dir: f.Dir, Extra: f.Extra,
-		Colors: web.Colors{
-			Primary: f.Colors.Primary, OnPrimary: f.Colors.OnPrimary, Background: f.Colors.Background,
-			Surface: f.Colors.Surface, Text: f.Colors.Text,
-		},
+		Colors: web.Colors{Accent: f.Colors.Primary, Background: f.Colors.Background},
 	}
 }
 
