@@ -83,7 +83,7 @@ func TestLogin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := c.Login(t.Context(), tc.username, tc.password)
-			if tc.want.UserID == "" && err != connector.ErrInvalidCredentials { //nolint:errorlint // nothing may be wrapped around it
+			if tc.want.UserID == "" && err != connector.ErrInvalidCredentials { // nothing may be wrapped around it
 				t.Errorf("error %v, want exactly ErrInvalidCredentials", err)
 			}
 			if tc.want.UserID != "" && err != nil {
