@@ -83,7 +83,7 @@ func TestLogin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := c.Login(t.Context(), tc.username, tc.password)
-			if tc.want.UserID == "" && err != connector.ErrInvalidCredentials { //nolint:errorlint // nothing may be wrapped around it
+			if tc.want.UserID == "" && err != connector.ErrInvalidCredentials { // nothing may be wrapped around it
 				t.Errorf("error %v, want exactly ErrInvalidCredentials", err)
 			}
 			if tc.want.UserID != "" && err != nil {
@@ -255,10 +255,10 @@ func TestMadeHashesWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := open(t, local.Password{Email: "a@example.com", Hash: argon, UserID: "1"}, local.Password{Email: "b@example.com", Hash: bc, UserID: "2"})
-	for _, email := range []string{"a@example.com", "b@example.com"} {
-		if _, err := c.Login(t.Context(), email, "correct horse"); err != nil {
-			t.Errorf("%s: %v", email, err)
+	for _, hash := range []string{argon, bc} {
+		c := open(t, local.Password{Email: "a@example.com", Hash: hash, UserID: "1"})
+		if _, err := c.Login(t.Context(), "a@example.com", "correct horse"); err != nil {
+			t.Errorf("%s: %v", hash, err)
 		}
 	}
 	for _, bad := range []string{"", "a\x00b", strings.Repeat("x", local.MaxPasswordBytes+1)} {

@@ -17,7 +17,8 @@ type Document struct {
 	// ETag is a strong validator with its quotes (RFC 9110 section 8.8.3). All
 	// replicas that hold the same keys have the same.
 	ETag string
-	// MaxAge is how long it may be cached.
+	// MaxAge is how long it may be cached. Cache-Control has whole seconds: round
+	// down.
 	MaxAge time.Duration
 }
 

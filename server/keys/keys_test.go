@@ -3,6 +3,7 @@ package keys_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -101,13 +102,13 @@ func sign(t testing.TB, k *keys.Keys, alg string) (token, kid string) {
 	return token, kid
 }
 
-func jwks(t testing.TB, k *keys.Keys) jose.JSONWebKeySet {
+func jwks(t testing.TB, k *keys.Keys) *jose.JSONWebKeySet {
 	t.Helper()
 	var set jose.JSONWebKeySet
 	if err := json.Unmarshal(k.JWKS().Body, &set); err != nil {
 		t.Fatal(err)
 	}
-	return set
+	return &set
 }
 
 // verifyByJWKS verifies as a relying party does, with nothing but the document.
@@ -199,7 +200,7 @@ func TestJWKS(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, jwk := range jwks(t, k).Keys {
-		thumbprint, err := jwk.Thumbprint(5) // crypto.SHA256
+		thumbprint, err := jwk.Thumbprint(crypto.SHA256)
 		if want := fmt.Sprintf("%q", b64(thumbprint)); err != nil || fmt.Sprintf("%q", jwk.KeyID) != want {
 			t.Errorf("kid %q, thumbprint %s, %v", jwk.KeyID, want, err)
 		}

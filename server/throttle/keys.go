@@ -15,9 +15,9 @@ import (
 )
 
 // The keys of counts are MACs: people type passwords into the field of the user
-// name, so nothing of what was typed may be readable, or found by hashing
-// guesses, in the database. When the first master secret changes, counts start
-// again.
+// name, so nothing of what was typed may be readable in the database, nor be
+// found there by hashing guesses. When the first master secret changes, counts
+// start again.
 const (
 	accountPrefix = "account:"
 	addressPrefix = "address:"
