@@ -234,3 +234,6 @@ func (p *Page) Links() []string {
 		}
 	}
 }
+
+// HTTPTransport replaces how requests travel.
+func (p *Person) HTTPTransport(t http.RoundTripper) { p.http.Transport = t }
