@@ -8,24 +8,49 @@ import (
 	"time"
 
 	"github.com/countersign/countersign/server/listen"
+	"github.com/countersign/countersign/server/telemetry"
 )
 
-// The end is announced first; what is accepted during the delay is served; what
-// is running when the listeners close is finished.
-func TestDrainFinishesWhatRuns(t *testing.T) {
-	announced, entered, release := make(chan struct{}), make(chan struct{}), make(chan struct{})
+// Readiness fails first, while everything is still accepted and served.
+func TestDrainAnnouncesTheEnd(t *testing.T) {
+	ready, err := telemetry.NewReadiness(telemetry.ReadinessConfig{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	announced := make(chan struct{})
+	mux := http.NewServeMux()
+	mux.Handle("/readyz", ready.PublicHandler())
+	mux.Handle("/", telemetry.Alive())
 	s := start(t, listen.Config{
-		HTTP:       "127.0.0.1:0",
-		Draining:   func() { close(announced) },
-		DrainDelay: 300 * time.Millisecond,
+		HTTP: "127.0.0.1:0", Handler: mux,
+		Draining:   func() { ready.Drain(); close(announced) },
+		DrainDelay: time.Hour, // for as long as this test asks
+	})
+	url := "http://" + s.HTTPAddr().String()
+	if status, _ := get(t, url+"/readyz"); status != 200 {
+		t.Errorf("readiness is %d", status)
+	}
+	s.stop()
+	<-announced
+	if status, body := get(t, url+"/readyz"); status != 503 {
+		t.Errorf("readiness is %d %q", status, body)
+	}
+	if status, _ := get(t, url); status != 200 {
+		t.Errorf("a request during the delay got %d", status)
+	}
+}
+
+// What is running when the listeners close is finished.
+func TestDrainFinishesWhatRuns(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	s := start(t, listen.Config{
+		HTTP: "127.0.0.1:0", DrainTimeout: time.Hour,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			close(entered)
 			<-release
 			io.WriteString(w, "finished")
 		}),
 	})
-	s.stop()
-	<-announced
 	answer := make(chan string, 1)
 	go func() {
 		resp, err := http.Get("http://" + s.HTTPAddr().String())
@@ -38,6 +63,7 @@ func TestDrainFinishesWhatRuns(t *testing.T) {
 		answer <- string(body)
 	}()
 	<-entered
+	s.stop()
 	await(t, "the listener closes", func() bool {
 		conn, err := net.Dial("tcp", s.HTTPAddr().String())
 		if err == nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,15 +96,60 @@ func TestHugeHeadersAreRefused(t *testing.T) {
 	}
 }
 
-// More connections than the limit, all silent: the service is bounded, and
-// still answers who asks.
-func TestTooManyConnections(t *testing.T) {
-	s := start(t, listen.Config{HTTP: "127.0.0.1:0", MaxConnections: 4, ReadHeaderTimeout: 200 * time.Millisecond})
+// Many more connections than the limit, that never say anything: who asks is
+// answered, over http and https.
+func TestSilentCrowdKeepsNobodyOut(t *testing.T) {
+	pair := newPair(t)
+	s := start(t, listen.Config{
+		HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", CertFile: pair.cert, KeyFile: pair.key,
+		MaxConnections: 4, Patience: 20 * time.Millisecond, ReadHeaderTimeout: time.Hour,
+	})
 	for range 40 {
 		dial(t, s.HTTPAddr())
+		dial(t, s.HTTPSAddr())
 	}
 	if status, _ := get(t, "http://"+s.HTTPAddr().String()); status != 200 {
 		t.Errorf("got %d", status)
+	}
+	serial(t, s.HTTPSAddr(), &tls.Config{})
+}
+
+// Idle connections give way to new ones, however long they could have stayed.
+func TestIdleConnectionsGiveWay(t *testing.T) {
+	s := start(t, listen.Config{HTTP: "127.0.0.1:0", MaxConnections: 3, IdleTimeout: time.Hour, Patience: time.Hour})
+	var ended atomic.Int32
+	for range 10 {
+		conn := dial(t, s.HTTPAddr())
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		buffered := bufio.NewReader(conn)
+		resp, err := http.ReadResponse(buffered, nil)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatalf("got %v, %v", resp, err)
+		}
+		go func() {
+			io.Copy(io.Discard, buffered)
+			ended.Add(1)
+		}()
+	}
+	await(t, "all beyond the limit have ended", func() bool { return ended.Load() == 7 })
+}
+
+// A listener that is full of running requests still ends when it is told to.
+func TestAFullListenerDrains(t *testing.T) {
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	s := start(t, listen.Config{
+		HTTP: "127.0.0.1:0", MaxConnections: 1, DrainTimeout: time.Hour,
+		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-release }),
+	})
+	io.WriteString(dial(t, s.HTTPAddr()), "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-entered
+	waiting := dial(t, s.HTTPAddr())
+	io.WriteString(waiting, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	s.stop()
+	read(t, waiting) // ends without an answer
+	close(release)
+	if err := s.wait(t); err != nil {
+		t.Errorf("Run returned %v", err)
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 // Server is one or two listeners over one handler.
@@ -84,7 +82,9 @@ func (e *endpoint) addr() net.Addr {
 // endpoint puts the limits on a listener and makes its server.
 func (s *Server) endpoint(l net.Listener, secure bool) *endpoint {
 	c := s.config
+	limited := newConnections(l, c.MaxConnections, c.Patience)
 	server := &http.Server{
+		ConnState:         limited.state,
 		Handler:           c.Handler,
 		ReadHeaderTimeout: c.ReadHeaderTimeout,
 		ReadTimeout:       c.ReadTimeout,
@@ -110,7 +110,7 @@ func (s *Server) endpoint(l net.Listener, secure bool) *endpoint {
 		server.TLSConfig = c.tlsConfig(s.certificate)
 	}
 	return &endpoint{
-		listener: netutil.LimitListener(l, c.MaxConnections),
+		listener: limited,
 		server:   server,
 		tls:      secure,
 	}

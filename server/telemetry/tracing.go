@@ -52,6 +52,7 @@ type Tracing struct {
 	config   TracingConfig
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
+	started  chan struct{}
 }
 
 // scope names the instrumentation that makes the spans.
@@ -75,7 +76,7 @@ func NewTracing(c TracingConfig) (*Tracing, error) {
 			attribute.String("service.version", c.Version),
 		)),
 	)
-	return &Tracing{config: c, provider: provider, tracer: provider.Tracer(scope)}, nil
+	return &Tracing{config: c, provider: provider, tracer: provider.Tracer(scope), started: make(chan struct{})}, nil
 }
 
 // complete checks the configuration and sets the defaults.
@@ -111,9 +112,20 @@ func (c TracingConfig) complete() (TracingConfig, error) {
 	return c, nil
 }
 
+// Started is closed once Run collects spans; what ends before is not exported. Of
+// a nil Tracing it is closed.
+func (t *Tracing) Started() <-chan struct{} {
+	if t == nil {
+		closed := make(chan struct{})
+		close(closed)
+		return closed
+	}
+	return t.started
+}
+
 // Run exports until ctx ends, then sends what is left within FlushTimeout. It
-// should end after the listeners have. A collector that is away is logged and
-// is never an error: traces are not worth a failed shutdown.
+// should end after the listeners have, and runs once. A collector that is away is
+// logged and is never an error: traces are not worth a failed shutdown.
 func (t *Tracing) Run(ctx context.Context) error {
 	if t == nil {
 		<-ctx.Done()
@@ -129,6 +141,7 @@ func (t *Tracing) Run(ctx context.Context) error {
 	}
 	reporting := &reportingExporter{SpanExporter: exporter, logger: t.config.Logger}
 	t.provider.RegisterSpanProcessor(sdktrace.NewBatchSpanProcessor(reporting))
+	close(t.started)
 	<-ctx.Done()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.config.FlushTimeout)
 	defer cancel()

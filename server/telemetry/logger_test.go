@@ -1,0 +1,67 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/countersign/countersign/server/telemetry"
+)
+
+// A value, a key or a message with line breaks is still one record of one line.
+func TestRecordsCannotBeForged(t *testing.T) {
+	attack := "x\r\ntime=2026-01-01T00:00:00Z level=ERROR msg=forged\n{\"level\":\"ERROR\"}"
+	for _, format := range []string{"text", "json"} {
+		var log bytes.Buffer
+		logger, err := telemetry.NewLogger(&log, "info", format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logger.Info(attack, attack, attack, "error", errors.New(attack), "bytes", []byte(attack), "list", []string{attack},
+			slog.Group(attack, "inner", attack))
+		if n := strings.Count(log.String(), "\n"); n != 1 || strings.Contains(log.String(), "\r") {
+			t.Errorf("%s: %d lines: %q", format, n, log.String())
+		}
+	}
+}
+
+func TestSecretAttributesAreWithheld(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		var log bytes.Buffer
+		logger, err := telemetry.NewLogger(&log, "debug", format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logger.Debug("login", "password", "S3CRET", "Client_Secret", []byte("S3CRET"), slog.Group("form", "refresh_token", "S3CRET"), "user", "jane")
+		if got := log.String(); strings.Contains(got, "S3CRET") || !strings.Contains(got, "jane") {
+			t.Errorf("%s: %s", format, got)
+		}
+	}
+}
+
+func TestLoggerNames(t *testing.T) {
+	for _, test := range []struct {
+		level, format string
+		good, info    bool
+	}{
+		{"", "", true, true},
+		{"debug", "json", true, true},
+		{"INFO", "TEXT", true, true},
+		{"warn", "text", true, false},
+		{"warning", "text", true, false},
+		{"error", "text", true, false},
+		{"loud", "text", false, false},
+		{"info", "xml", false, false},
+	} {
+		logger, err := telemetry.NewLogger(&bytes.Buffer{}, test.level, test.format)
+		if (err == nil) != test.good {
+			t.Errorf("%+v: %v", test, err)
+			continue
+		}
+		if err == nil && logger.Enabled(t.Context(), slog.LevelInfo) != test.info {
+			t.Errorf("%+v: info is enabled: %v", test, !test.info)
+		}
+	}
+}
