@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/crypto/argon2"
 
 	"github.com/countersign/countersign/connector/local"
 	"github.com/countersign/countersign/e2e/person"
@@ -214,14 +215,13 @@ func staff(t *testing.T) flow.Connector {
 	return flow.Connector{Connector: oauth.Connector{ID: "staff"}, Name: "Staff", Type: "local", Password: c}
 }
 
-// hash makes the cheapest hash that is allowed.
+// hash makes the cheapest hash that is allowed, in PHC form.
 func hash(t *testing.T, password string) string {
 	t.Helper()
-	h, err := bcrypt.GenerateFromPassword([]byte(password), 10)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(h)
+	const memory, salt = 7 << 10, "salt of the tests"
+	key := argon2.IDKey([]byte(password), []byte(salt), 1, memory, 1, 32)
+	b64 := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=1,p=1$%s$%s", argon2.Version, memory, b64([]byte(salt)), b64(key))
 }
 
 // browser is a person at a world, who is followed up to the clients.
