@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"strconv"
@@ -25,8 +26,10 @@ const (
 // readFile returns a file of at most maxFileBytes.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
-	if err != nil {
-		return nil, errors.Unwrap(err) // without the path, which the message has
+	if outer := (*fs.PathError)(nil); errors.As(err, &outer) {
+		return nil, outer.Err // without the path, which the message has
+	} else if err != nil {
+		return nil, err
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
