@@ -227,6 +227,51 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// A Dex file for what exists here starts unchanged, and does not even warn.
+func TestDexFile(t *testing.T) {
+	cfg := load(t, "testdata/good/dex.yaml")
+	if len(cfg.Warnings) > 0 {
+		t.Errorf("it warns: %q", cfg.Warnings)
+	}
+	got := []any{cfg.Storage.Postgres.ConnectionTimeout, cfg.Storage.Postgres.ConnMaxLifetime, cfg.StaticClients[1].ID, cfg.Expiry.IDTokens}
+	if diff := cmp.Diff([]any{5 * time.Second, 5 * time.Minute, "from-env", 24 * time.Hour}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Whatever is wrong with a secret, no message repeats it.
+func TestMessagesKeepSecrets(t *testing.T) {
+	const secret = "Hunter2"
+	hidden := func(name string) (string, bool) { return secret, name == "HIDDEN" }
+	for _, text := range []string{
+		"secrets: [Hunter2]", "secrets: Hunter2", "secrets: [base64:Hunter2!]", "secrets: [{env: HIDDEN}]", "secrets: [[Hunter2]]",
+		"staticClients: [{id: a, secret: [Hunter2]}]", "staticClients: [{id: a, secret: {Hunter2: }}]", "staticClients: Hunter2",
+		"staticClients: [{id: a, secret: Hunter2, secretEnv: HIDDEN}]", "staticClients: [{id: a, secret: Hunter2, redirectURIs: [https://a.example.com]}]",
+		"staticClients: [{id: a, secrets: {Hunter2: Hunter2}}]", "staticPasswords: [{email: a@example.com, hash: Hunter2}]",
+		"storage: {type: postgres, config: {password: Hunter2$}}", "storage: {type: postgres, config: {password: ${Hunter2}}}",
+		"storage: {type: postgres, config: {port: $HIDDEN}}", "storage: {type: postgres, config: {connectionTimeout: $HIDDEN}}",
+		"storage: {type: postgres, config: {dsn: 'postgres://u:Hunter2@db/c', password: Hunter2}}",
+		"telemetry: {otlp: {headers: Hunter2}}", "issuer2: https://u:Hunter2@login.example.com", "secrets: ['Hunter2",
+	} {
+		cfg, err := config.Parse("FILE", []byte(minimal+text), config.Outside{Env: hidden})
+		message := ""
+		if err != nil {
+			message = err.Error()
+		} else {
+			message = strings.Join(cfg.Warnings, "\n")
+		}
+		if strings.Contains(message, secret) && !strings.Contains(text, "${Hunter2}") {
+			t.Errorf("%s:\n%s", text, message)
+		}
+	}
+	for _, issuer := range []string{"https://u:Hunter2@login.example.com", "://Hunter2"} {
+		_, err := config.Parse("FILE", []byte("issuer: "+issuer), config.Outside{Env: hidden})
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("issuer %s: %v", issuer, err)
+		}
+	}
+}
+
 func TestRecord(t *testing.T) {
 	yes := true
 	client := config.StaticClient{

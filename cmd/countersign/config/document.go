@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"strconv"
@@ -25,8 +26,10 @@ const (
 // readFile returns a file of at most maxFileBytes.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
-	if err != nil {
-		return nil, errors.Unwrap(err) // without the path, which the message has
+	if outer := (*fs.PathError)(nil); errors.As(err, &outer) {
+		return nil, outer.Err // without the path, which the message has
+	} else if err != nil {
+		return nil, err
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
@@ -50,19 +53,20 @@ func parseDocument(data []byte, r *report) *yaml.Node {
 		r.add("", 0, "is larger than %d bytes", maxFileBytes)
 		return empty
 	}
+	lines := bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n")) + 1
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return empty
 	} else if err != nil {
-		r.syntax(err)
+		r.syntax(err, lines)
 		return empty
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
 		r.add("", second.Line, "a second YAML document begins here: a configuration is one document, remove the line ---")
 	} else if !errors.Is(err, io.EOF) {
-		r.syntax(err)
+		r.syntax(err, lines)
 	}
 	root := doc.Content[0]
 	if isNull(root) {
@@ -77,12 +81,17 @@ func parseDocument(data []byte, r *report) *yaml.Node {
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
 // syntax reports what the YAML parser said, with the line it names.
-func (r *report) syntax(err error) {
+func (r *report) syntax(err error, lines int) {
 	message := err.Error()
 	line := 0
 	if m := yamlLine.FindStringSubmatch(message); m != nil {
 		message = strings.TrimPrefix(message, m[0])
 		line, _ = strconv.Atoi(m[1]) // absent: 0, no line
+	}
+	if strings.HasPrefix(message, "did not find expected") {
+		// The library counts the lines of these messages from 0, and the end of
+		// the file as one more line.
+		line = min(line+1, lines)
 	}
 	if strings.Contains(message, "cannot start any token") {
 		message += " (YAML is indented with spaces, never with tabs)"

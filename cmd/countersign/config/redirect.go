@@ -19,6 +19,10 @@ func (c *checker) redirectURI(path, uri string) {
 		c.problem(path, "is empty: fill it in, or remove it")
 	case err != nil || !printable(uri) || strings.ContainsAny(uri, " \\"):
 		c.problem(path, "is no URI: write it as the client sends it")
+	case uri == "/device/callback":
+		c.problem(path, "is known from Dex, but not supported by this version: there is no device flow yet; remove it")
+	case uri == "urn:ietf:wg:oauth:2.0:oob":
+		c.problem(path, "is known from Dex, but not supported by this version: codes are not shown to be copied; use a loopback address (RFC 8252 section 7.3)")
 	case u.Scheme == "":
 		c.problem(path, "%q is not absolute: begin with https://, with http:// on loopback, or with the app's own scheme", clip(uri))
 	case dangerousSchemes[u.Scheme]:
