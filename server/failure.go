@@ -114,13 +114,14 @@ func (f *failure) page() web.Error {
 // json answers a program.
 func (f failure) json(w http.ResponseWriter, who audience) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
-	switch {
-	case f.bare:
+	if f.bare {
 		h.Set("WWW-Authenticate", `Bearer realm="countersign"`)
 		w.WriteHeader(f.status)
 		return
+	}
+	h.Set("Content-Type", "application/json")
+	switch {
 	case who == forBearers && f.status < http.StatusInternalServerError:
 		h.Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="countersign", error="%s", error_description="%s"`, f.err.Code, f.err.Description))
 	case f.status == http.StatusUnauthorized:

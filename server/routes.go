@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/countersign/countersign/server/flow"
@@ -93,6 +94,7 @@ func atToken(h func(*token.Endpoint, http.ResponseWriter, *http.Request) error) 
 func (s *Server) newHandler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	s.audiences = make(map[string]audience)
+	allowed := make(map[string][]string)
 	for _, rt := range s.routes() {
 		h, err := s.guard(rt)
 		if err != nil {
@@ -107,9 +109,24 @@ func (s *Server) newHandler() (http.Handler, error) {
 			s.audiences[pattern] = rt.errors
 			mux.Handle(pattern, h)
 		}
+		allowed[rt.path] = append(allowed[rt.path], methods...)
+	}
+	for path, methods := range allowed {
+		mux.Handle(s.base()+path, s.methodNotAllowed(methods))
 	}
 	s.mountPlain(mux)
 	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(mux)))), nil
+}
+
+// methodNotAllowed answers what none of the methods of a path took (RFC 9110
+// section 15.5.6).
+func (s *Server) methodNotAllowed(methods []string) http.Handler {
+	slices.Sort(methods)
+	allow := strings.Join(slices.Compact(methods), ", ")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allow)
+		s.page(w, r, http.StatusMethodNotAllowed, web.Error{Kind: web.ErrorBadRequest, Message: "this address takes " + allow})
+	})
 }
 
 // guard wraps the handler of a route in what its access demands.

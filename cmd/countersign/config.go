@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,11 @@ func checkConfig(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	p, err := compose(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	p.store.Close()
 	for _, w := range cfg.Warnings {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s: warning: %s\n", args[0], w)
 	}

@@ -30,6 +30,7 @@ func main() {
 // commands are all commands, in the order of the help.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		serveCommand(),
 		configCommand(),
 		loginCommand(),
 		hashPasswordCommand(),

@@ -10,9 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/signal"
+	"runtime/debug"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,15 +36,13 @@ It starts also when the database cannot be reached: it then answers 503, says
 so in its log and at /readyz, and goes on trying. On SIGTERM readiness fails
 first, then running requests are given web.limits.shutdownTimeout to finish.`,
 		Example: "  countersign serve /etc/countersign/config.yaml",
-		Args:    cobra.ExactArgs(1),
+		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := config.Load(args[0], os.LookupEnv)
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
-			defer stop()
-			return serve(ctx, cfg, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return serve(cmd.Context(), cfg, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 }
@@ -94,13 +91,14 @@ func compose(cfg *config.Config, logger *slog.Logger) (p *process, err error) {
 	for i, c := range connectors {
 		ids[i] = c.ID
 	}
-	b := build()
-	metrics := telemetry.NewMetrics(telemetry.MetricsConfig{Version: b.Version, Revision: b.Revision, Now: time.Now, Connectors: ids})
+	info, _ := debug.ReadBuildInfo()
+	release, revision := identify(version, info)
+	metrics := telemetry.NewMetrics(telemetry.MetricsConfig{Version: release, Revision: revision, Now: time.Now, Connectors: ids})
 	readiness, err := telemetry.NewReadiness(telemetry.ReadinessConfig{Now: time.Now})
 	if err != nil {
 		return nil, err
 	}
-	if p.tracing, err = newTracing(cfg.Telemetry.OTLP, b.Version, logger); err != nil {
+	if p.tracing, err = newTracing(cfg.Telemetry.OTLP, release, logger); err != nil {
 		return nil, err
 	}
 	if p.store, err = openStore(cfg.Storage, metrics, p.tracing); err != nil {
@@ -139,7 +137,7 @@ func (p *process) newListeners(metrics *telemetry.Metrics, readiness *telemetry.
 		Handler:           p.provider.Handler(),
 		ReadHeaderTimeout: l.ReadHeaderTimeout, ReadTimeout: l.ReadTimeout, WriteTimeout: l.WriteTimeout,
 		IdleTimeout: l.IdleTimeout, MaxHeaderBytes: l.MaxHeaderBytes, MaxConnections: l.MaxConnections,
-		DrainTimeout: l.ShutdownTimeout,
+		DrainDelay: l.ShutdownDelay, DrainTimeout: l.ShutdownTimeout,
 		Draining: readiness.Drain, Logger: p.logger,
 	})
 	if err != nil || p.cfg.Telemetry.HTTP == "" {
@@ -246,7 +244,10 @@ func records(clients []config.StaticClient) []storage.Client {
 func newFrontend(f config.Frontend) web.Frontend {
 	return web.Frontend{
 		IssuerName: f.Issuer, LogoURL: f.LogoURL, Theme: f.Theme, Dir: f.Dir, Extra: f.Extra,
-		Colors: web.Colors{Accent: f.Colors.Primary, Background: f.Colors.Background},
+		Colors: web.Colors{
+			Accent: f.Colors.Accent, AccentDark: f.Colors.AccentDark,
+			Background: f.Colors.Background, BackgroundDark: f.Colors.BackgroundDark,
+		},
 	}
 }
 

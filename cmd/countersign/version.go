@@ -26,9 +26,18 @@ func versionCommand() *cobra.Command {
 
 // versionText joins what the linker and the build know.
 func versionText(version string, info *debug.BuildInfo) string {
-	commit := ""
+	version, commit := identify(version, info)
+	if commit != "" {
+		commit = " " + commit
+	}
+	return fmt.Sprintf("countersign %s%s %s %s/%s", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// identify returns the version, and the commit if it is known.
+func identify(linked string, info *debug.BuildInfo) (version, commit string) {
+	version = linked
 	if info != nil {
-		if version == "" && info.Main.Version != "" {
+		if version == "" {
 			version = info.Main.Version
 		}
 		commit = commitOf(info)
@@ -36,7 +45,7 @@ func versionText(version string, info *debug.BuildInfo) string {
 	if version == "" {
 		version = "(devel)"
 	}
-	return fmt.Sprintf("countersign %s%s %s %s/%s", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return version, commit
 }
 
 // commitOf is the commit that was built, marked when files differed from it.
@@ -53,5 +62,5 @@ func commitOf(info *debug.BuildInfo) string {
 	if revision == "" {
 		return ""
 	}
-	return " " + revision[:min(12, len(revision))] + modified
+	return revision[:min(12, len(revision))] + modified
 }

@@ -166,10 +166,10 @@ func (c *checker) names(path string, names []string, known map[string]bool, kind
 
 // logo checks the address of a picture: http(s), or a path without a host.
 func (c *checker) logo(path, logo string) {
-	if logo == "" || isWebURL(logo) {
+	if logo == "" || isWebURL(logo) && strings.HasPrefix(logo, "https:") {
 		return
 	}
 	if strings.HasPrefix(logo, "//") || strings.ContainsAny(logo, ":\\ ?#") || !printable(logo) {
-		c.problem(path, "%q is neither an http(s) URL nor a path such as theme/logo.svg", clip(logo))
+		c.problem(path, "%q is neither an https URL nor the name of a file such as logo.svg", clip(logo))
 	}
 }

@@ -74,7 +74,7 @@ func TestEverything(t *testing.T) {
 			},
 			Limits: config.Limits{
 				MaxConnections: 100, MaxHeaderBytes: 16384, MaxBodyBytes: 32768, ReadHeaderTimeout: second,
-				ReadTimeout: 2 * second, WriteTimeout: 3 * second, IdleTimeout: 4 * second, ShutdownTimeout: 5 * second,
+				ReadTimeout: 2 * second, WriteTimeout: 3 * second, IdleTimeout: 4 * second, ShutdownDelay: 6 * second, ShutdownTimeout: 5 * second,
 			},
 		},
 		Telemetry: config.Telemetry{HTTP: "127.0.0.1:5558", EnableProfiling: true, OTLP: config.OTLP{
@@ -123,7 +123,7 @@ func TestEverything(t *testing.T) {
 		Frontend: config.Frontend{
 			Issuer: "Example Login", LogoURL: "theme/logo.svg", Theme: "dark", Dir: "testdata",
 			Extra:  map[string]string{"Support.Mail": "help@example.com", "supportMail": "other@example.com", "Größe": "groß"},
-			Colors: config.Colors{Primary: "#0a0", OnPrimary: "#ffffff", Background: "#123456", Surface: "#abcdef", Text: "#000"},
+			Colors: config.Colors{Accent: "#00aa00", AccentDark: "#ffffff", Background: "#fefefe", BackgroundDark: "#000000"},
 		},
 		Logger: config.Logger{Level: slog.LevelDebug, Format: "json"},
 		Signer: config.Signer{Type: "local", Local: &config.LocalSigner{KeysRotationPeriod: 6 * time.Hour, Algorithm: "ES256"}},

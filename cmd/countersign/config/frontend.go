@@ -9,7 +9,8 @@ import (
 type Frontend struct {
 	// Issuer is the name shown. Default: Countersign.
 	Issuer string `mapstructure:"issuer"`
-	// LogoURL is a picture: an https URL, or a path under the issuer.
+	// LogoURL is a picture: an https URL, or the name of a file in dir's folder
+	// static. Default: the built-in one.
 	LogoURL string `mapstructure:"logoURL"`
 	// Theme is light, dark or auto: what the browser prefers. Default: auto.
 	Theme string `mapstructure:"theme"`
@@ -21,22 +22,18 @@ type Frontend struct {
 	Colors Colors `mapstructure:"colors"`
 }
 
-// Colors are written #rgb or #rrggbb. Default: those of the theme.
+// Colors are written #rrggbb. Default: those of the theme.
 type Colors struct {
-	// Primary is that of buttons and links.
-	Primary string `mapstructure:"primary"`
-	// OnPrimary is that of text on Primary.
-	OnPrimary string `mapstructure:"onPrimary"`
-	// Background is that of the page.
-	Background string `mapstructure:"background"`
-	// Surface is that of the card in its middle.
-	Surface string `mapstructure:"surface"`
-	// Text is that of text on Background and Surface.
-	Text string `mapstructure:"text"`
+	// Accent fills the main button; AccentDark does in the dark theme.
+	Accent     string `mapstructure:"accent"`
+	AccentDark string `mapstructure:"accentDark"`
+	// Background is behind the card; BackgroundDark is in the dark theme.
+	Background     string `mapstructure:"background"`
+	BackgroundDark string `mapstructure:"backgroundDark"`
 }
 
 // color admits nothing that could end a declaration of a stylesheet.
-var color = regexp.MustCompile(`^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$`)
+var color = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
 func (c *checker) frontend() {
 	f := c.cfg.Frontend

@@ -51,6 +51,10 @@ type Limits struct {
 	WriteTimeout time.Duration `mapstructure:"writeTimeout"`
 	// IdleTimeout bounds how long a connection may stay open unused. Default: 2m.
 	IdleTimeout time.Duration `mapstructure:"idleTimeout"`
+	// ShutdownDelay is how long requests are still accepted after SIGTERM while
+	// readiness already fails, so that load balancers turn away first. Default:
+	// 1s.
+	ShutdownDelay time.Duration `mapstructure:"shutdownDelay"`
 	// ShutdownTimeout bounds how long running requests may take after SIGTERM.
 	// Default: 30s.
 	ShutdownTimeout time.Duration `mapstructure:"shutdownTimeout"`
@@ -68,6 +72,7 @@ func defaultWeb() Web {
 			ReadTimeout:       30 * time.Second,
 			WriteTimeout:      30 * time.Second,
 			IdleTimeout:       2 * time.Minute,
+			ShutdownDelay:     time.Second,
 			ShutdownTimeout:   30 * time.Second,
 		},
 	}
