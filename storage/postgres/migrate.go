@@ -46,6 +46,9 @@ func (s *Store) migrate(ctx context.Context, files fs.FS) error {
 	if err == nil || errors.Is(err, storage.ErrNewerSchema) {
 		return err
 	}
+	if sqlState(err) == undefinedTable { // here it is the migration's own mistake
+		return fmt.Errorf("migrating the database: %w", err)
+	}
 	// Whether the server refused or was lost in the middle: it is undone, and
 	// what is not the migration's own fault can be tried again.
 	return translate(ctx, "migrating the database", &failure{err: err, lost: sqlState(err) == ""})

@@ -32,7 +32,8 @@ import (
 
 // Options say how the cluster differs from one for tests that only need SQL.
 type Options struct {
-	// Fsync makes commits durable, and slow. Default: off.
+	// Fsync makes commits survive a crash of the machine, slowly. Default: off;
+	// they still survive a crash of the server.
 	Fsync bool
 	// Settings are server settings by name, such as max_connections.
 	Settings map[string]string
@@ -69,8 +70,8 @@ const patience = time.Minute
 // PATH, or where Debian puts them.
 func Binaries() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
-		if _, err := exec.LookPath(filepath.Join(filepath.Dir(path), "postgres")); err == nil {
-			return filepath.Dir(path), nil
+		if dir, complete := folderOf(path); complete {
+			return dir, nil
 		}
 	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
@@ -81,6 +82,21 @@ func Binaries() (string, error) {
 	return filepath.Dir(newest), nil
 }
 
+// folderOf returns where a program is that may be a link to it, and whether the
+// others are there too.
+func folderOf(path string) (dir string, complete bool) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	dir = filepath.Dir(path)
+	for _, name := range []string{"initdb", "postgres", "pg_basebackup"} {
+		if _, err := exec.LookPath(filepath.Join(dir, name)); err != nil {
+			return "", false
+		}
+	}
+	return dir, true
+}
+
 // version is NN of /usr/lib/postgresql/NN/bin/postgres.
 func version(path string) int {
 	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))) // 0 is older than any
@@ -88,8 +104,24 @@ func version(path string) int {
 }
 
 // Start creates a cluster and starts its server. Stop it with Close.
-func Start(o Options) (_ *Cluster, err error) {
-	c := &Cluster{password: rand.Text()}
+func Start(o Options) (*Cluster, error) {
+	return start(o, &Cluster{password: rand.Text()}, (*Cluster).initialize)
+}
+
+// Standby starts another server that follows this one and answers reads only.
+func (c *Cluster) Standby(o Options) (*Cluster, error) {
+	return start(o, &Cluster{password: c.password}, func(standby *Cluster) error {
+		cmd := standby.command("pg_basebackup", "--pgdata", standby.data(), "--dbname", c.DSN(),
+			"--write-recovery-conf", "--wal-method", "stream", "--checkpoint", "fast", "--no-sync")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("pg_basebackup: %w\n%s", err, out)
+		}
+		return nil
+	})
+}
+
+// start starts the server of a cluster whose data fill has made.
+func start(o Options, c *Cluster, fill func(*Cluster) error) (_ *Cluster, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("starting a PostgreSQL cluster: %w", err)
@@ -102,14 +134,17 @@ func Start(o Options) (_ *Cluster, err error) {
 	if err = c.createFolder(); err != nil {
 		return nil, err
 	}
-	if err = c.initialize(); err != nil {
+	if err = fill(c); err != nil {
 		return nil, err
 	}
 	if c.port, err = freePort(); err != nil {
 		return nil, err
 	}
 	c.settings = settings(o, c.port, c.dir)
-	return c, c.Start()
+	if err = c.Start(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func settings(o Options, port int, dir string) []string {
@@ -118,7 +153,7 @@ func settings(o Options, port int, dir string) []string {
 		"max_connections": "200", "shared_buffers": "64MB", "logging_collector": "off",
 	}
 	if !o.Fsync {
-		maps.Copy(set, map[string]string{"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"})
+		set["fsync"] = "off"
 	}
 	maps.Copy(set, o.Settings)
 	var args []string
@@ -313,19 +348,19 @@ func (c *Cluster) Close() error {
 	return errors.Join(stopped, closed, c.kept.Wait())
 }
 
-// Port is where the server listens on 127.0.0.1.
-func (c *Cluster) Port() int { return c.port }
+// Address is where the server listens, host:port.
+func (c *Cluster) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)) }
 
 // DSN is the URL of the database, over TCP.
-func (c *Cluster) DSN() string { return c.DSNAt(net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port))) }
+func (c *Cluster) DSN() string { return c.DSNAt(c.Address()) }
 
 // DSNAt is DSN with other hosts, "host:port,host:port", such as a proxy's.
 func (c *Cluster) DSNAt(hosts string) string {
 	return "postgres://postgres:" + c.password + "@" + hosts + "/postgres?sslmode=disable"
 }
 
-// with adds a setting to a DSN of either form.
-func with(dsn, name, value string) string {
+// With adds a setting to a DSN of either form.
+func With(dsn, name, value string) string {
 	if !strings.Contains(dsn, "://") {
 		return dsn + " " + name + "=" + value
 	}

@@ -51,7 +51,7 @@ func schema(t testing.TB, dsn string) string {
 	name := "test_" + strings.ToLower(rand.Text())
 	Exec(t, dsn, "CREATE SCHEMA "+name)
 	t.Cleanup(func() { Exec(t, dsn, "DROP SCHEMA "+name+" CASCADE") })
-	return with(dsn, "search_path", name)
+	return With(dsn, "search_path", name)
 }
 
 // Exec runs one statement on a connection of its own.
