@@ -27,7 +27,9 @@ var hostile = []string{
 }
 
 // isAddress says which fields hold addresses.
-func isAddress(name string) bool { return strings.HasSuffix(name, "URL") || strings.HasSuffix(name, "Action") }
+func isAddress(name string) bool {
+	return strings.HasSuffix(name, "URL") || strings.HasSuffix(name, "Action")
+}
 
 // filled returns a copy of the page in which every string chosen by its field's
 // name is replaced.
