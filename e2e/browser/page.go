@@ -39,7 +39,15 @@ func Root(t testing.TB) string {
 // look at.
 func Screenshot(t testing.TB, ctx context.Context, name string) {
 	t.Helper()
-	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	fits, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.documentElement.scrollHeight <= innerHeight`))
+	if err != nil {
+		t.Fatalf("measuring the page: %v", err)
+	}
+	capture := chromedp.CaptureScreenshot()
+	if !fits {
+		capture = chromedp.FullScreenshot(100) // not always: it shifts pages written right to left
+	}
+	png, err := chromedp.Run(ctx, capture)
 	if err != nil {
 		t.Fatalf("taking a screenshot: %v", err)
 	}
