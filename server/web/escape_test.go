@@ -165,6 +165,7 @@ func TestReturnLinks(t *testing.T) {
 	for address, want := range map[string]bool{
 		"https://app.example/a?b=c&d=e": true,
 		"http://localhost:3000/":        true,
+		"https://app.example@evil.test": false,
 		"javascript:alert(1)":           false,
 		"com.example.app:/":             false,
 		"//evil.example/":               false,

@@ -12,6 +12,7 @@ func TestFormActionSource(t *testing.T) {
 		"http://[::1]:51234/cb":             "http://*:51234",
 		"http://intranet_host/":             "http://intranet_host",
 		"com.example.app:/oauth2redirect":   "com.example.app:",
+		"myapp://callback":                  "myapp:",
 		"COM.example.app:/oauth2redirect":   "com.example.app:",
 
 		"":                                 "",
@@ -35,7 +36,9 @@ func TestFormActionSource(t *testing.T) {
 		"data:text/html,x":                 "",
 		"blob:https://app.example/x":       "",
 		"file:///etc/passwd":               "",
-		"myapp:/callback":                  "", // no dot: not RFC 8252 7.1
+		"vbscript:x":                       "",
+		"intent://x#Intent;end":            "",
+		"JavaScript:alert(1)":              "",
 		"about:blank":                      "",
 		"view-source:https://app.example/": "",
 	} {
