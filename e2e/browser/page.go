@@ -4,11 +4,15 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
 
@@ -35,7 +39,15 @@ func Root(t testing.TB) string {
 // look at.
 func Screenshot(t testing.TB, ctx context.Context, name string) {
 	t.Helper()
-	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	fits, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.documentElement.scrollHeight <= innerHeight`))
+	if err != nil {
+		t.Fatalf("measuring the page: %v", err)
+	}
+	capture := chromedp.CaptureScreenshot()
+	if !fits {
+		capture = chromedp.FullScreenshot(100) // not always: it shifts pages written right to left
+	}
+	png, err := chromedp.Run(ctx, capture)
 	if err != nil {
 		t.Fatalf("taking a screenshot: %v", err)
 	}
@@ -57,31 +69,46 @@ func Prefer(t testing.TB, ctx context.Context, scheme string) {
 	}
 }
 
-// Log collects what Chromium has to complain about in a tab: violations of the
-// Content-Security-Policy, failed requests, unknown features.
+// Log collects what Chromium has to say about a tab: violations of the
+// Content-Security-Policy, requests that failed, headers it does not understand.
 type Log struct {
 	mu      sync.Mutex
 	entries []string
+	news    chan struct{}
 }
 
 // Watch starts collecting. What is reported before the answer to a command is in
 // the log when the command returns.
 func Watch(t testing.TB, ctx context.Context) *Log {
 	t.Helper()
-	l := &Log{}
+	l := &Log{news: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(ctx) // ends the listening, not the tab
 	t.Cleanup(cancel)
+	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
+		t.Fatalf("watching the network of a tab: %v", err)
+	}
 	err := chromedp.Listen(ctx, func(event any) {
-		if e, ok := event.(*log.EventEntryAdded); ok {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.entries = append(l.entries, string(e.Entry.Level)+": "+e.Entry.Text)
+		switch e := event.(type) {
+		case *log.EventEntryAdded:
+			l.add(string(e.Entry.Level) + ": " + e.Entry.Text)
+		case *network.EventLoadingFailed:
+			l.add("failed: " + e.ErrorText)
 		}
 	})
 	if err != nil {
 		t.Fatalf("watching the log of a tab: %v", err)
 	}
 	return l
+}
+
+func (l *Log) add(entry string) {
+	l.mu.Lock()
+	l.entries = append(l.entries, entry)
+	l.mu.Unlock()
+	select {
+	case l.news <- struct{}{}:
+	default: // whoever waits has been told already
+	}
 }
 
 // Take returns what has come since the last time, and forgets it.
@@ -91,4 +118,37 @@ func (l *Log) Take() []string {
 	entries := l.entries
 	l.entries = nil
 	return entries
+}
+
+// Await waits until there is an entry that contains the text, takes it out of the
+// log and returns it.
+func (l *Log) Await(t testing.TB, ctx context.Context, text string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if entry, ok := l.find(text); ok {
+			return entry
+		}
+		select {
+		case <-l.news:
+		case <-ctx.Done():
+			t.Fatalf("waiting for %q in the log: %v; there is %q", text, ctx.Err(), l.Take())
+		}
+	}
+}
+
+// patience is how long Await waits: far longer than anything takes.
+const patience = 30 * time.Second
+
+func (l *Log) find(text string) (string, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.IndexFunc(l.entries, func(entry string) bool { return strings.Contains(entry, text) })
+	if i < 0 {
+		return "", false
+	}
+	entry := l.entries[i]
+	l.entries = slices.Delete(l.entries, i, i+1)
+	return entry, true
 }

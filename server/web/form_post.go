@@ -27,6 +27,7 @@ const formPostScript = "HTMLFormElement.prototype.submit.call(document.forms[0])
 
 func (FormPost) template() string { return "form_post" }
 func (p FormPost) client() Client { return p.Client }
+func (p FormPost) target() string { return p.Action }
 
 func (p FormPost) check() error {
 	if webAddress(p.Action) == "" {

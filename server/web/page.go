@@ -25,8 +25,11 @@ type clientPage interface{ client() Client }
 // Pages that must not be made of just anything say so; the person gets a 500.
 type checkedPage interface{ check() error }
 
-// scriptedPage is a page with a script.
-type scriptedPage interface{ Script() template.JS }
+// Pages that submit themselves to somebody else say to whom, and by which script.
+type selfSubmitting interface {
+	target() string
+	Script() template.JS
+}
 
 // PageOptions are about the request rather than the page.
 type PageOptions struct {
@@ -98,18 +101,17 @@ func (s *Site) policy(p Page, opt PageOptions) (Policy, error) {
 			return Policy{}, err
 		}
 	}
-	if f, ok := p.(FormPost); ok {
-		opt.FormAction = append([]string{f.Action}, opt.FormAction...)
+	targets := opt.FormAction
+	if l, ok := p.(selfSubmitting); ok {
+		targets = append([]string{l.target()}, targets...)
+		policy.Script = string(l.Script())
 	}
-	for _, address := range opt.FormAction {
+	for _, address := range targets {
 		source, ok := FormActionSource(address)
 		if !ok {
 			return Policy{}, fmt.Errorf("%q cannot be allowed as the target of a form", address)
 		}
 		policy.FormAction = append(policy.FormAction, source)
-	}
-	if f, ok := p.(scriptedPage); ok {
-		policy.Script = string(f.Script())
 	}
 	return policy, nil
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -12,9 +13,13 @@ import (
 // the policy or the mind of its reader.
 var validHost = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`).MatchString
 
-// validScheme is a private-use scheme: a domain name turned round, so it has a dot
-// (RFC 8252 section 7.1). That also keeps javascript:, data:, blob: and file: out.
-var validScheme = regexp.MustCompile(`^[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+$`).MatchString
+// ownSchemes are what browsers act upon themselves, or other apps of everybody's:
+// never the private-use scheme of a client (RFC 8252 section 7.1). Whether such a
+// scheme must have a dot is for the check of the redirect_uri to say.
+var ownSchemes = []string{
+	"about", "blob", "chrome", "data", "file", "filesystem", "ftp", "intent", "javascript", "mailto", "sms", "tel",
+	"urn", "vbscript", "view-source", "ws", "wss",
+}
 
 // FormActionSource returns the CSP source that lets a form lead to address, a
 // validated redirect_uri. Chromium applies form-action to every redirect that
@@ -33,7 +38,8 @@ func FormActionSource(address string) (string, bool) {
 	if u.Scheme == "http" || u.Scheme == "https" {
 		return originSource(u)
 	}
-	return u.Scheme + ":", validScheme(u.Scheme)
+	// url.Parse has made sure of RFC 3986 section 3.1 and lower case.
+	return u.Scheme + ":", u.Scheme != "" && !slices.Contains(ownSchemes, u.Scheme)
 }
 
 // imageSource returns the CSP source of a foreign image: https only, its origin.
