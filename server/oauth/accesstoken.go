@@ -94,15 +94,19 @@ func NewJWTAccessToken(p Policy, g storage.Grant, unique [16]byte, now time.Time
 }
 
 // ParseJWTAccessToken reads the payload of a token whose signature and typ were
-// right, by RFC 9068 section 4. Every claim that is relied on must be there.
+// right, by RFC 9068 section 4. Every claim that section 2.2 requires must be
+// there.
 func ParseJWTAccessToken(p Policy, payload []byte) (AccessToken, error) {
 	var c JWTAccessToken
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return AccessToken{}, errDeadToken()
 	}
+	if c.Issuer != p.Issuer || c.Audience != p.Issuer || c.Subject == "" || c.ClientID == "" || c.Expiry == 0 || c.IssuedAt == 0 {
+		return AccessToken{}, errDeadToken()
+	}
 	id, _, found := strings.Cut(c.JTI, ".")
 	raw, err := hex.DecodeString(id)
-	if c.Issuer != p.Issuer || c.Audience != p.Issuer || c.Expiry == 0 || !found || err != nil || len(raw) != 16 {
+	if !found || err != nil || len(raw) != len(storage.GrantID{}) {
 		return AccessToken{}, errDeadToken()
 	}
 	return AccessToken{GrantID: storage.GrantID(raw), ExpiresAt: time.Unix(c.Expiry, 0).UTC()}, nil

@@ -3,7 +3,6 @@ package oauth
 import (
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/countersign/countersign/storage"
@@ -65,13 +64,24 @@ type Lookups struct {
 	HintSubject string
 }
 
-// ClientIDOf returns the client_id to look up, or "" when it is missing or
-// repeated.
-func ClientIDOf(form url.Values) string { return parameters(form).get(ParamClientID) }
+// ClientIDOf returns the client_id to look up, or "" when it is missing,
+// repeated, or nothing that a database could hold.
+func ClientIDOf(form url.Values) string {
+	id := parameters(form).get(ParamClientID)
+	if !wellFormed(id) {
+		return ""
+	}
+	return id
+}
 
-// AudiencesOf returns the client ids to look up as Peers.
+// AudiencesOf returns the client ids to look up as Peers: none when the scope
+// will be refused anyway.
 func AudiencesOf(form url.Values) []string {
-	return Audiences(strings.Fields(parameters(form).get(ParamScope)))
+	scopes, err := parseScopes(parameters(form).get(ParamScope))
+	if err != nil {
+		return nil
+	}
+	return Audiences(scopes)
 }
 
 // Authorize checks an authorization request. The error is always an
@@ -100,16 +110,16 @@ func checkTarget(form url.Values, client *storage.Client) (ResponseTarget, *Erro
 	case p.get(ParamClientID) == "":
 		return ResponseTarget{}, refuse(InvalidRequest, "client_id is missing")
 	case client == nil:
-		return ResponseTarget{}, refuse(InvalidClient, "client_id is unknown")
+		return ResponseTarget{}, refuse(InvalidClient, "client_id is unknown: no such client is registered here")
 	case p.repeated("redirect_uri"):
 		return ResponseTarget{}, refuse(InvalidRequest, "redirect_uri is given more than once")
 	case uri == "":
 		return ResponseTarget{}, refuse(InvalidRequest, "redirect_uri is missing")
 	case !wellFormed(uri) || !MatchRedirectURI(*client, uri):
-		return ResponseTarget{}, refuse(InvalidRequest, "redirect_uri is not registered for this client")
+		return ResponseTarget{}, refuse(InvalidRequest, "redirect_uri is not registered for this client: register it exactly as it is sent")
 	}
 	t := ResponseTarget{RedirectURI: uri, Mode: ModeQuery}
-	if p.get("response_mode") == ModeFormPost {
+	if p.get("response_mode") == ModeFormPost && canPost(uri) {
 		t.Mode = ModeFormPost
 	}
 	if state := p.get("state"); wellFormed(state) {
@@ -145,6 +155,9 @@ func checkAuthorize(form parameters, client storage.Client, l Lookups, p Policy)
 	default:
 		return r, refuse(InvalidRequest, "response_mode must be query or form_post")
 	}
+	if form.get("response_mode") == ModeFormPost && !canPost(form.get("redirect_uri")) {
+		return r, refuse(InvalidRequest, "response_mode form_post needs a redirect_uri that is http or https")
+	}
 	if r.Scopes, err = parseScopes(form.get(ParamScope)); err != nil {
 		return r, err
 	}
@@ -162,17 +175,35 @@ func checkAuthorize(form parameters, client storage.Client, l Lookups, p Policy)
 		return r, err
 	}
 	if form.get(ParamIDTokenHint) != "" && l.HintSubject == "" {
-		return r, refuse(InvalidRequest, "id_token_hint is not an id_token of this issuer")
+		return r, unknownHint(r.Prompt)
+	}
+	if len(form.get("nonce")) > maxNonce {
+		return r, refuse(InvalidRequest, "nonce is too long: a random value of 32 characters is enough")
 	}
 	r.ClientID = client.ID
 	r.HintSubject = l.HintSubject
 	r.Nonce = form.get("nonce")
 	r.LoginHint = bounded(form.get("login_hint"), 256)
-	r.UILocales = strings.Fields(bounded(form.get("ui_locales"), 128))
+	r.UILocales = words(bounded(form.get("ui_locales"), 128))
 	r.ConnectorID = form.get("connector_id")
 	// display, claims, claims_locales, acr_values and anything unknown are
 	// tolerated and change nothing (OpenID Connect Core 1.0 section 3.1.2.1).
 	return r, nil
+}
+
+// maxNonce bounds what is stored and signed of a request.
+const maxNonce = 1024
+
+// unknownHint answers an id_token_hint that cannot be verified. Going on without
+// it could answer for somebody else than the client means. A client that renews
+// silently (prompt=none) with a token so old that its key is gone must learn that
+// a sign-in is due, not that it is broken: "otherwise … an error, such as
+// login_required" (OpenID Connect Core 1.0 section 3.1.2.1).
+func unknownHint(prompt []string) *Error {
+	if slices.Contains(prompt, PromptNone) {
+		return refuse(LoginRequired, "id_token_hint is not an id_token of this issuer, or too old to be verified")
+	}
+	return refuse(InvalidRequest, "id_token_hint is not an id_token of this issuer, or too old to be verified: leave it out")
 }
 
 // bounded drops a hint that is too long to be one.

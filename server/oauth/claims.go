@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/countersign/countersign/storage"
@@ -127,15 +128,22 @@ func SigningAlg(p Policy, client storage.Client) string {
 }
 
 // LeftHalfHash is at_hash (OpenID Connect Core 1.0 section 3.1.3.6): base64url
-// of the left half of the hash that the JWS algorithm uses. EdDSA with Ed25519
-// hashes with SHA-512.
+// of the left half of the hash that the JWS algorithm uses: its name ends with
+// the size (RFC 7518 section 3.1), and EdDSA with Ed25519 hashes with SHA-512.
 func LeftHalfHash(alg, token string) string {
-	if alg == "EdDSA" {
+	var sum []byte
+	switch {
+	case alg == "EdDSA" || strings.HasSuffix(alg, "512"):
 		h := sha512.Sum512([]byte(token))
-		return base64.RawURLEncoding.EncodeToString(h[:len(h)/2])
+		sum = h[:]
+	case strings.HasSuffix(alg, "384"):
+		h := sha512.Sum384([]byte(token))
+		sum = h[:]
+	default:
+		h := sha256.Sum256([]byte(token))
+		sum = h[:]
 	}
-	h := sha256.Sum256([]byte(token))
-	return base64.RawURLEncoding.EncodeToString(h[:len(h)/2])
+	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
 }
 
 // UserInfo is the answer of the userinfo endpoint (OpenID Connect Core 1.0

@@ -41,8 +41,11 @@ func ParseClientCredentials(authorization string, form url.Values) (ClientCreden
 		return parseBasic(authorization, p)
 	}
 	c := ClientCredentials{ClientID: p.get(ParamClientID), Secret: p.get("client_secret"), Method: AuthPost}
-	if c.ClientID == "" {
-		return c, refuse(InvalidClient, "client authentication is missing")
+	switch {
+	case c.ClientID == "":
+		return c, refuse(InvalidClient, "client authentication is missing: send client_id, and the secret if the client has one")
+	case !wellFormed(c.ClientID):
+		return c, refuse(InvalidClient, "client_id is not valid UTF-8 text")
 	}
 	if c.Secret == "" {
 		c.Method = AuthNone
@@ -95,7 +98,9 @@ func AuthenticateClient(c ClientCredentials, client *storage.Client) error {
 		subtle.ConstantTimeCompare(hash[:], nobody[:])
 		return failed
 	}
-	if c.Method == AuthNone {
+	if c.Method == AuthNone || c.Secret == "" {
+		// No secret proves nothing, even where the hash of an empty one slipped
+		// into the registration.
 		if client.Public {
 			return nil
 		}

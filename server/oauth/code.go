@@ -61,24 +61,26 @@ func ErrInvalidCode() error {
 }
 
 // RedeemCode decides whether a client may redeem the code of a grant at now. A
-// second redemption by the client it was issued to is reported as reused: the
-// caller must revoke the grant, and with it everything issued from it (RFC 6749
-// section 4.1.2, RFC 9700 section 4.5). Another client's attempt is refused and
-// leaves the grant untouched, so that a leaked code does not let a stranger sign
-// a person out.
+// second valid request for it, however late, is reported as reused: the caller
+// must revoke the grant, and with it everything issued from it (RFC 6749 section
+// 4.1.2). Who has the code and cannot prove the rest (another client, a wrong
+// redirect_uri, no verifier) could not have redeemed it the first time either: it
+// is refused and leaves the grant untouched, so that a code from a log or a
+// browser's history does not let a stranger sign a person out.
 func RedeemCode(g storage.Grant, client storage.Client, r CodeRequest, now time.Time) (reused bool, err error) {
 	switch {
 	case g.ClientID != client.ID:
 		return false, ErrInvalidCode()
-	case !g.CodeRedeemedAt.IsZero():
-		return true, ErrCodeReused()
-	case !g.RevokedAt.IsZero() || !now.Before(g.CodeExpiresAt):
+	case g.CodeRedeemedAt.IsZero() && (!g.RevokedAt.IsZero() || !now.Before(g.CodeExpiresAt)):
 		return false, ErrInvalidCode()
 	case g.RedirectURI != r.RedirectURI:
 		return false, refuse(InvalidGrant, "redirect_uri is not the one of the authorization request")
 	}
 	if err := checkVerifier(g.CodeChallenge, g.CodeChallengeMethod, r.CodeVerifier); err != nil {
 		return false, err
+	}
+	if !g.CodeRedeemedAt.IsZero() {
+		return true, ErrCodeReused()
 	}
 	return false, nil
 }

@@ -44,20 +44,20 @@ func NewMetadata(p Policy, uiLocales []string) Metadata {
 		TokenEndpoint:                     p.Issuer + PathToken,
 		UserinfoEndpoint:                  p.Issuer + PathUserinfo,
 		JWKSURI:                           p.Issuer + PathKeys,
-		ScopesSupported:                   simpleScopes,
+		ScopesSupported:                   advertisedScopes(),
 		ResponseTypesSupported:            []string{"code"},
 		ResponseModesSupported:            []string{ModeQuery, ModeFormPost},
 		GrantTypesSupported:               []string{GrantAuthorizationCode},
 		ACRValuesSupported:                []string{ACRPassword},
 		SubjectTypesSupported:             []string{"public"},
-		IDTokenSigningAlgValuesSupported:  slices.Compact(slices.Clone(p.SigningAlgs)),
-		TokenEndpointAuthMethodsSupported: AuthMethods,
+		IDTokenSigningAlgValuesSupported:  distinct(p.SigningAlgs),
+		TokenEndpointAuthMethodsSupported: slices.Clone(AuthMethods),
 		ClaimsSupported: []string{
 			"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid",
 			"email", "email_verified", "name", "preferred_username", "groups", "federated_claims",
 		},
 		CodeChallengeMethodsSupported:          []string{MethodS256},
-		PromptValuesSupported:                  promptValues,
+		PromptValuesSupported:                  slices.Clone(promptValues),
 		UILocalesSupported:                     uiLocales,
 		AuthorizationResponseIssParamSupported: true,
 	}
@@ -65,4 +65,22 @@ func NewMetadata(p Policy, uiLocales []string) Metadata {
 		m.CodeChallengeMethodsSupported = append(m.CodeChallengeMethodsSupported, MethodPlain)
 	}
 	return m
+}
+
+// advertisedScopes are the simple ones without offline_access: it is accepted,
+// but there is no refresh_token yet that it could bring (OpenID Connect Core 1.0
+// section 11), and relying parties choose their flow by what they read here.
+func advertisedScopes() []string {
+	return slices.DeleteFunc(slices.Clone(simpleScopes), func(s string) bool { return s == ScopeOfflineAccess })
+}
+
+// distinct keeps the first of each, in order.
+func distinct(values []string) []string {
+	out := []string{}
+	for _, v := range values {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
 }

@@ -1,7 +1,10 @@
 package oauth
 
 import (
+	"maps"
 	"net/url"
+	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -24,7 +27,8 @@ func (p parameters) repeated(name string) bool { return len(p[name]) > 1 }
 // appendix B) or hold a NUL, which no parameter may and no database stores.
 // "resource" may repeat (RFC 8707 section 2).
 func (p parameters) check() *Error {
-	for name, values := range p {
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		values := p[name]
 		if len(values) > 1 && name != "resource" {
 			return refuse(InvalidRequest, "parameter "+printable(name)+" is given more than once")
 		}
@@ -38,15 +42,13 @@ func (p parameters) check() *Error {
 }
 
 func wellFormed(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] == 0 {
-			return false
-		}
-	}
-	return true
+	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
+// words splits a list that is delimited by spaces, and by nothing else that looks
+// like one (RFC 6749 section 3.3).
+func words(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
 }
 
 // printable bounds foreign text and reduces it to what error_description may

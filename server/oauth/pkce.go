@@ -34,8 +34,10 @@ func checkChallenge(challenge, method string, client storage.Client, p Policy) (
 	}
 	switch {
 	case method == MethodS256:
-		// 4.2: BASE64URL-ENCODE of 32 octets, without padding.
-		if d, err := base64.RawURLEncoding.Strict().DecodeString(challenge); err != nil || len(d) != sha256.Size {
+		// 4.2: BASE64URL-ENCODE of 32 octets, without padding. The decoder skips
+		// line breaks, the length does not.
+		d, err := base64.RawURLEncoding.Strict().DecodeString(challenge)
+		if err != nil || len(d) != sha256.Size || len(challenge) != base64.RawURLEncoding.EncodedLen(sha256.Size) {
 			return "", refuse(InvalidRequest, "code_challenge is not the base64url form of a SHA-256 hash")
 		}
 	case method == MethodPlain && p.PKCEPlain:
@@ -65,10 +67,13 @@ func checkVerifier(challenge, method, verifier string) *Error {
 	case !validVerifier(verifier):
 		return refuse(InvalidGrant, "code_verifier must have 43 to 128 unreserved characters")
 	}
-	computed := verifier
-	if method == MethodS256 {
+	var computed string
+	switch method {
+	case MethodS256:
 		h := sha256.Sum256([]byte(verifier))
 		computed = base64.RawURLEncoding.EncodeToString(h[:])
+	case MethodPlain:
+		computed = verifier
 	}
 	if subtle.ConstantTimeCompare([]byte(computed), []byte(challenge)) != 1 {
 		return refuse(InvalidGrant, "code_verifier does not match the code_challenge")

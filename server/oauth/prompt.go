@@ -3,7 +3,6 @@ package oauth
 import (
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -18,7 +17,7 @@ const (
 var promptValues = []string{PromptNone, PromptLogin, PromptConsent, PromptSelectAccount}
 
 func parsePrompt(prompt string) ([]string, *Error) {
-	values := strings.Fields(prompt)
+	values := words(prompt)
 	for _, v := range values {
 		if !slices.Contains(promptValues, v) {
 			// Initiating User Registration 1.0 section 4: a value that discovery

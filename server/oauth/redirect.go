@@ -3,6 +3,7 @@ package oauth
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/countersign/countersign/storage"
@@ -18,9 +19,10 @@ import (
 // which is a name and could resolve elsewhere, of public clients only.
 //
 // A public client that registered nothing may use any path on the loopback
-// interface: then only programs on the person's own machine can be reached.
+// interface: then only programs on the person's own machine can be reached. It
+// may use no query, which could hold a second code, state or iss.
 func MatchRedirectURI(client storage.Client, uri string) bool {
-	if strings.ContainsAny(uri, "#") { // RFC 6749 section 3.1.2: no fragment
+	if uri == "" || len(uri) > maxRedirectURI || strings.Contains(uri, "#") { // RFC 6749 section 3.1.2: no fragment
 		return false
 	}
 	if slices.Contains(client.RedirectURIs, uri) {
@@ -31,13 +33,16 @@ func MatchRedirectURI(client storage.Client, uri string) bool {
 		return false
 	}
 	if client.Public && len(client.RedirectURIs) == 0 {
-		return true
+		return plainPath(got.rest)
 	}
 	return slices.ContainsFunc(client.RedirectURIs, func(registered string) bool {
 		want, ok := splitLoopback(registered)
 		return ok && want == got
 	})
 }
+
+// maxRedirectURI bounds what is kept of a request. No registered URI is longer.
+const maxRedirectURI = 2048
 
 // loopback is an http loopback URI without its port. The rest (path and query)
 // is kept as it was written.
@@ -55,7 +60,7 @@ func splitLoopback(uri string) (loopback, bool) {
 		}
 		if port, found := strings.CutPrefix(rest, ":"); found {
 			rest = strings.TrimLeft(port, "0123456789")
-			if digits := len(port) - len(rest); digits == 0 || digits > 5 {
+			if n, err := strconv.ParseUint(port[:len(port)-len(rest)], 10, 16); err != nil || n == 0 {
 				return loopback{}, false
 			}
 		}
@@ -64,12 +69,27 @@ func splitLoopback(uri string) (loopback, bool) {
 		if rest != "" && rest[0] != '/' && rest[0] != '?' {
 			return loopback{}, false
 		}
-		if strings.ContainsFunc(rest, func(r rune) bool { return r <= ' ' || r == '\\' || r == 0x7f }) {
-			return loopback{}, false
-		}
-		return loopback{host, rest}, true
+		// A second parser must read the same host.
+		u, err := url.Parse(uri)
+		return loopback{host, rest}, err == nil && u.Hostname() == strings.Trim(host, "[]")
 	}
 	return loopback{}, false
+}
+
+// plainPath reports whether s is a path of RFC 3986 section 3.3 and nothing
+// else: what browsers and HTTP libraries read differently is not in it.
+func plainPath(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		case strings.IndexByte("-._~!$&'()*+,;=:@/%", c) >= 0:
+		default:
+			return false
+		}
+	}
+	_, err := url.PathUnescape(s)
+	return err == nil
 }
 
 // Response modes: OAuth 2.0 Multiple Response Type Encoding Practices section
@@ -78,6 +98,12 @@ const (
 	ModeQuery    = "query"
 	ModeFormPost = "form_post"
 )
+
+// canPost reports whether a form can be sent there: the private-use scheme of a
+// native app (RFC 8252 section 7.1) opens from a redirect only.
+func canPost(redirectURI string) bool {
+	return strings.HasPrefix(redirectURI, "https://") || strings.HasPrefix(redirectURI, "http://")
+}
 
 // ResponseTarget is where and how an authorization response goes. RedirectURI
 // has been matched against the client's registration.

@@ -30,7 +30,7 @@ var simpleScopes = []string{
 // Connect Core 1.0 section 3.1.2.1), which the token response's own scope tells.
 func parseScopes(scope string) ([]string, *Error) {
 	var known []string
-	for _, s := range strings.Fields(scope) {
+	for _, s := range words(scope) {
 		if !validScopeToken(s) {
 			return nil, refuse(InvalidScope, "scope holds characters that are not allowed")
 		}
@@ -41,6 +41,9 @@ func parseScopes(scope string) ([]string, *Error) {
 	}
 	if !slices.Contains(known, ScopeOpenID) {
 		return nil, refuse(InvalidScope, "scope must contain openid")
+	}
+	if len(Audiences(known)) > maxAudiences {
+		return nil, refuse(InvalidScope, "scope asks for too many audiences")
 	}
 	return known, nil
 }
@@ -54,6 +57,9 @@ func validScopeToken(s string) bool {
 	}
 	return s != ""
 }
+
+// maxAudiences bounds the lookups that one request can cause.
+const maxAudiences = 16
 
 func audienceOf(scope string) (clientID string, ok bool) {
 	clientID, ok = strings.CutPrefix(scope, scopeAudiencePrefix)

@@ -70,7 +70,7 @@ func Next(s Situation, p Policy) (NextStep, error) {
 	if reason := s.needsLogin(p); reason != "" {
 		return s.login(reason, p)
 	}
-	if s.Request.HasPrompt(PromptSelectAccount) && s.AccountSID != s.Session.SID && !s.justLoggedIn() {
+	if s.Request.HasPrompt(PromptSelectAccount) && !s.marked(s.AccountSID) && !s.justLoggedIn() {
 		return NextStep{Step: StepChooseAccount}, nil
 	}
 	if s.needsConsent(p) {
@@ -82,9 +82,16 @@ func Next(s Situation, p Policy) (NextStep, error) {
 	return NextStep{Step: StepIssue}, nil
 }
 
-func (s Situation) justLoggedIn() bool { return s.Session != nil && s.LoginSID == s.Session.SID }
+// marked reports whether a mark was made for the session that is here now.
+func (s Situation) marked(sid string) bool {
+	return s.Session != nil && sid != "" && sid == s.Session.SID
+}
 
-// needsLogin says why the person must authenticate, or "".
+func (s Situation) justLoggedIn() bool { return s.marked(s.LoginSID) }
+
+// needsLogin says why the person must authenticate, or "". Who is signed in, and
+// from where, is looked at first: an authentication of this very flow excuses an
+// old or unshared session, never the wrong person or the wrong connector.
 func (s Situation) needsLogin(p Policy) string {
 	switch {
 	case s.Session == nil:
@@ -93,6 +100,8 @@ func (s Situation) needsLogin(p Policy) string {
 		return "the sign-in does not come from a connector allowed for this client"
 	case s.Request.ConnectorID != "" && s.Request.ConnectorID != s.Session.ConnectorID:
 		return "the sign-in does not come from the connector asked for"
+	case s.Request.HintSubject != "" && s.Request.HintSubject != s.subject():
+		return "somebody else is signed in than id_token_hint says"
 	case s.justLoggedIn():
 		return ""
 	case !s.shared(p):
@@ -101,8 +110,6 @@ func (s Situation) needsLogin(p Policy) string {
 		return "a fresh sign-in was asked for"
 	case s.tooOld():
 		return "the sign-in is older than max_age"
-	case s.Request.HintSubject != "" && s.Request.HintSubject != s.subject():
-		return "somebody else is signed in than id_token_hint says"
 	}
 	return ""
 }
@@ -151,8 +158,13 @@ func CheckHint(r AuthorizeRequest, userID, connectorID string) error {
 }
 
 // needsConsent: OpenID Connect Core 1.0 section 3.1.2.4.
+//
+// A consent is remembered for public clients too. RFC 8252 section 8.6 would
+// rather ask again where another program on the person's machine can pose as the
+// client; but a page that is pressed away daily stops no such program, and being
+// asked for nothing teaches people not to read.
 func (s Situation) needsConsent(p Policy) bool {
-	if s.ApprovedSID == s.Session.SID {
+	if s.marked(s.ApprovedSID) {
 		return false
 	}
 	if s.Request.HasPrompt(PromptConsent) {

@@ -13,6 +13,7 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
@@ -54,7 +55,11 @@ func New(secrets [][]byte, random io.Reader) (*Keyring, error) {
 			return nil, fmt.Errorf("master secret %d has %d bytes, it needs at least %d", i+1, len(s), MinSecretBytes)
 		}
 	}
-	return &Keyring{secrets: secrets, random: random}, nil
+	k := &Keyring{random: random}
+	for _, s := range secrets {
+		k.secrets = append(k.secrets, bytes.Clone(s))
+	}
+	return k, nil
 }
 
 // derive returns one 32-byte key per master secret for the label.

@@ -15,12 +15,13 @@ type Tokens struct {
 	mac     *MAC
 }
 
-// strict refuses the several spellings that base64 has for the same bytes.
+// strict refuses bits that do not belong to the bytes. It still skips line
+// breaks wherever they are, so whoever decodes with it compares lengths too.
 var strict = base64.RawURLEncoding.Strict()
 
 // Tokens derives the token maker of a purpose, for payloads of a fixed size.
 func (k *Keyring) Tokens(label, prefix string, payloadBytes int) *Tokens {
-	return &Tokens{prefix: prefix, payload: payloadBytes, mac: k.MAC("token/" + label)}
+	return &Tokens{prefix: prefix, payload: payloadBytes, mac: &MAC{keys: k.derive("token/" + label)}}
 }
 
 // Make returns the token of a payload. It panics when the payload has another
@@ -46,7 +47,7 @@ func (t *Tokens) Parse(token string) ([]byte, error) {
 		return nil, ErrInvalid
 	}
 	raw, err := strict.DecodeString(encoded)
-	if err != nil || !t.mac.Verify(raw[:t.payload], raw[t.payload:]) {
+	if err != nil || len(raw) != t.payload+MACBytes || !t.mac.Verify(raw[:t.payload], raw[t.payload:]) {
 		return nil, ErrInvalid
 	}
 	return raw[:t.payload:t.payload], nil

@@ -8,6 +8,9 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
+// idBytes is the size of a session id: 256 random bits.
+const idBytes = 32
+
 // cookieName has the __Host- prefix where the browser can enforce what it means:
 // set by this host, over https, for all paths.
 func (b *Browsers) cookieName() string {
@@ -24,8 +27,11 @@ func (b *Browsers) Presented(r *http.Request) [32]byte {
 	if err != nil {
 		return [32]byte{}
 	}
+	if len(c.Value) != base64.RawURLEncoding.EncodedLen(idBytes) {
+		return [32]byte{}
+	}
 	id, err := base64.RawURLEncoding.Strict().DecodeString(c.Value)
-	if err != nil || len(id) != 32 {
+	if err != nil || len(id) != idBytes {
 		return [32]byte{}
 	}
 	return sha256.Sum256(id)

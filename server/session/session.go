@@ -123,14 +123,14 @@ type Login struct {
 // the same person the public SID and the clients they authenticated at are kept;
 // the id in the cookie never is (session fixation). Nothing is stored yet.
 func (b *Browsers) Begin(l Login, previous *Current) (s storage.Session, cookieID string, err error) {
-	random := make([]byte, 32+16)
+	random := make([]byte, idBytes+16)
 	if _, err := io.ReadFull(b.cfg.Random, random); err != nil {
 		return s, "", fmt.Errorf("reading randomness: %w", err)
 	}
 	now := b.cfg.Now().UTC().Truncate(time.Microsecond)
 	s = storage.Session{
-		IDHash:         sha256.Sum256(random[:32]),
-		SID:            base64.RawURLEncoding.EncodeToString(random[32:]),
+		IDHash:         sha256.Sum256(random[:idBytes]),
+		SID:            base64.RawURLEncoding.EncodeToString(random[idBytes:]),
 		ConnectorID:    l.ConnectorID,
 		UserID:         l.UserID,
 		AuthTime:       now,
@@ -151,7 +151,7 @@ func (b *Browsers) Begin(l Login, previous *Current) (s storage.Session, cookieI
 			}
 		}
 	}
-	return s, base64.RawURLEncoding.EncodeToString(random[:32]), nil
+	return s, base64.RawURLEncoding.EncodeToString(random[:idBytes]), nil
 }
 
 // End deletes the session of the browser that sent the request, and its cookie.
