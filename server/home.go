@@ -15,7 +15,8 @@ func (s *Server) home(p *provider, w http.ResponseWriter, r *http.Request) error
 	}
 	page := web.Home{SignOutAction: s.base() + pathLogout, DiscoveryURL: s.cfg.Policy.Issuer + pathDiscovery}
 	if current != nil {
-		page.Person = &web.Person{Name: current.Identity.Name, Email: current.Identity.Email}
+		person := web.PersonOf(current.Identity)
+		page.Person = &person
 	}
 	s.page(w, r, http.StatusOK, page)
 	return nil

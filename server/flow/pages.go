@@ -110,10 +110,7 @@ func clientOf(v *visit) web.Client {
 	return web.Client{ID: v.client.ID, Name: v.client.Name, LogoURL: v.client.LogoURL}
 }
 
-func personOf(v *visit) web.Person {
-	id := v.current.Identity
-	return web.Person{Name: id.Name, Email: id.Email}
-}
+func personOf(v *visit) web.Person { return web.PersonOf(v.current.Identity) }
 
 // retryAfter is a Retry-After in seconds, rounded up (RFC 9110 section 10.2.3).
 func retryAfter(d time.Duration) string {

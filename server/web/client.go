@@ -1,9 +1,12 @@
 package web
 
 import (
+	"cmp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/countersign/countersign/storage"
 )
 
 // Client is the relying party the person is on the way to.
@@ -33,6 +36,11 @@ func (c Client) view() clientView {
 type Person struct {
 	Name  string
 	Email string
+}
+
+// PersonOf is the person of an identity.
+func PersonOf(id storage.Identity) Person {
+	return Person{Name: cmp.Or(id.Name, id.PreferredUsername), Email: id.Email}
 }
 
 // Title is what the person is called: the name, or else the e-mail address.
