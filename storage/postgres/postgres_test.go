@@ -10,8 +10,18 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	conforms(t, "read committed")
+}
+
+// Engines that know no weaker isolation than serializable (CockroachDB) roll
+// racing transactions back and expect to be asked again.
+func TestConformanceWhenSerializable(t *testing.T) {
+	conforms(t, "serializable")
+}
+
+func conforms(t *testing.T, isolation string) {
 	storagetest.Run(t, func(t *testing.T) storagetest.Database {
-		dsn := pgcluster.Schema(t)
+		dsn := pgcluster.With(pgcluster.Schema(t), "default_transaction_isolation", isolation)
 		open(t, postgres.Config{DSN: dsn})
 		return func(t *testing.T) storage.Store { return open(t, postgres.Config{DSN: dsn}) }
 	})

@@ -362,13 +362,13 @@ func (c *Cluster) DSNAt(hosts string) string {
 // With adds a setting to a DSN of either form.
 func With(dsn, name, value string) string {
 	if !strings.Contains(dsn, "://") {
-		return dsn + " " + name + "=" + value
+		return dsn + " " + name + "='" + value + "'"
 	}
 	separator := "?"
 	if strings.Contains(dsn, "?") {
 		separator = "&"
 	}
-	return dsn + separator + name + "=" + url.QueryEscape(value)
+	return dsn + separator + name + "=" + strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
 }
 
 // Folder is where everything of the cluster is.
