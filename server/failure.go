@@ -68,6 +68,9 @@ func translate(err error, requestID string) failure {
 		return failure{status: statusOf(protocol.Code), kind: kindOf(protocol.Code), err: *protocol}
 	case errors.Is(err, token.ErrNoToken):
 		return failure{status: http.StatusUnauthorized, kind: web.ErrorBadRequest, bare: true}
+	case errors.Is(err, storage.ErrInvalid):
+		return failure{http.StatusBadRequest, web.ErrorBadRequest,
+			oauth.Error{Code: oauth.InvalidRequest, Description: "the request holds text that cannot be kept"}, false}
 	case errors.As(err, &tooLarge):
 		return failure{http.StatusRequestEntityTooLarge, web.ErrorBadRequest,
 			oauth.Error{Code: oauth.InvalidRequest, Description: "the request is too large"}, false}

@@ -28,6 +28,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("starting: %w", err)
 	}
+	if len(s.cfg.Secrets) == 0 {
+		s.cfg.Logger.Warn("no secrets are configured, so the master secret is kept in the database: " +
+			"whoever can read the database can sign tokens; set secrets before production")
+	}
 	s.provider.Store(p)
 	close(s.ready)
 	s.cfg.Logger.Info("ready", slog.String("issuer", s.cfg.Policy.Issuer))
@@ -63,10 +67,6 @@ func (s *Server) load(ctx context.Context) (*provider, error) {
 	keyring, err := s.keyring(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if len(s.cfg.Secrets) == 0 {
-		s.cfg.Logger.Warn("no `secrets` are configured: the master secret is kept in the database, " +
-			"so whoever can read the database can sign tokens; set `secrets` before production")
 	}
 	return s.newProvider(ctx, keyring)
 }

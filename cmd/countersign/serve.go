@@ -101,7 +101,7 @@ func compose(cfg *config.Config, logger *slog.Logger) (p *process, err error) {
 	if p.tracing, err = newTracing(cfg.Telemetry.OTLP, release, logger); err != nil {
 		return nil, err
 	}
-	if p.store, err = openStore(cfg.Storage, metrics, p.tracing); err != nil {
+	if p.store, err = openStore(cfg.Storage, metrics); err != nil {
 		return nil, err
 	}
 	p.provider, err = server.New(server.Config{

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/countersign/countersign/cmd/countersign/config"
 	"github.com/countersign/countersign/server"
@@ -13,17 +12,14 @@ import (
 	"github.com/countersign/countersign/storage/sqlite"
 )
 
-// openStore opens the configured engine, its calls counted and traced. It does
+// openStore opens the configured engine, its calls measured and traced. It does
 // not reach for the database yet.
-func openStore(c config.Storage, metrics *telemetry.Metrics, tracing *telemetry.Tracing) (server.Store, error) {
+func openStore(c config.Storage, metrics *telemetry.Metrics) (server.Store, error) {
 	engine, err := openEngine(c)
 	if err != nil {
 		return nil, fmt.Errorf("opening the storage: %w", err)
 	}
-	observe := func(ctx context.Context, method string, err error, took time.Duration) {
-		metrics.StoreCall(method, err, took)
-	}
-	return observedStore{storage.Observed(engine, time.Now, observe), engine}, nil
+	return measuredStore{metrics.Store(engine), engine}, nil
 }
 
 func openEngine(c config.Storage) (server.Store, error) {
@@ -39,10 +35,10 @@ func openEngine(c config.Storage) (server.Store, error) {
 	})
 }
 
-// observedStore is an observed engine that can still migrate.
-type observedStore struct {
+// measuredStore is a measured engine that can still migrate.
+type measuredStore struct {
 	storage.Store
 	engine server.Store
 }
 
-func (s observedStore) Migrate(ctx context.Context) error { return s.engine.Migrate(ctx) }
+func (s measuredStore) Migrate(ctx context.Context) error { return s.engine.Migrate(ctx) }

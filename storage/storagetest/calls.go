@@ -87,19 +87,3 @@ func Calls(t *testing.T, s storage.Store) map[string]func(context.Context) error
 func Valid() (storage.SignIn, time.Time) { return signIn(), epoch }
 
 func isUnavailable(err error) bool { return errors.Is(err, storage.ErrUnavailable) }
-
-func observer(t *testing.T, seen map[string]int) storage.Observer {
-	return func(_ context.Context, method string, err error, took time.Duration) {
-		seen[method]++
-		if took != time.Second {
-			t.Errorf("%s took %v", method, took)
-		}
-		// Nothing but the sign-in can succeed without a state, and these need one.
-		if needsRow := map[string]error{
-			"Session": storage.ErrNotFound, "Grant": storage.ErrNotFound, "Consent": storage.ErrNotFound,
-			"Authorize": storage.ErrConflict, "RedeemCode": storage.ErrConflict,
-		}; !errors.Is(err, needsRow[method]) {
-			t.Errorf("%s: %v", method, err)
-		}
-	}
-}

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/countersign/countersign/storage"
 )
 
@@ -137,23 +135,6 @@ var storeTests = map[string]func(*testing.T, Database){
 			if err := call(t.Context()); !isUnavailable(err) {
 				t.Errorf("%s: %v", method, err)
 			}
-		}
-	},
-	"an observer sees every call once": func(t *testing.T, open Database) {
-		seen := map[string]int{}
-		now := epoch
-		clock := func() time.Time { now = now.Add(time.Second); return now }
-		s := storage.Observed(open(t), clock, observer(t, seen))
-		all := calls(s, signIn())
-		for _, call := range all {
-			_ = call(t.Context()) // how it ends is compared by the observer
-		}
-		expected := map[string]int{}
-		for method := range all {
-			expected[method] = 1
-		}
-		if diff := cmp.Diff(expected, seen); diff != "" {
-			t.Fatal(diff)
 		}
 	},
 }
