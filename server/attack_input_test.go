@@ -161,6 +161,7 @@ func checkRecord(t *testing.T, record map[string]any) {
 // RFC 6749 section 3.1: no parameter may be sent twice, not even an unknown one;
 // in the token request neither.
 func TestEveryParameterTwice(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "sqlite")
 	for _, name := range authorizeParameters {
 		if name == "resource" { // RFC 8707 section 2: may be repeated
@@ -282,6 +283,7 @@ func TestHostileTokenRequests(t *testing.T) {
 // Names come from configuration files and directories, and are not to be trusted
 // either (hydra CVE-2019-8400).
 func TestHostileNames(t *testing.T) {
+	t.Parallel()
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 	w := newWorld(t, "sqlite", func(c *server.Config) {
 		people, err := local.New([]local.Password{{
@@ -330,6 +332,7 @@ func TestHostileNames(t *testing.T) {
 
 // Ten megabytes, announced or not, cost an answer and nothing else (F14).
 func TestTenMegabytes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "sqlite")
 	p := w.browser()
 	login := w.get(p, w.request())

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -111,11 +112,11 @@ func (s *Server) newHandler() (http.Handler, error) {
 		}
 		allowed[rt.path] = append(allowed[rt.path], methods...)
 	}
-	for path, methods := range allowed {
-		mux.Handle(s.base()+path, s.methodNotAllowed(methods))
+	for address, methods := range allowed {
+		mux.Handle(s.base()+address, s.methodNotAllowed(methods))
 	}
 	s.mountPlain(mux)
-	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(mux)))), nil
+	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(s.postsStay(mux))))), nil
 }
 
 // methodNotAllowed answers what none of the methods of a path took (RFC 9110
@@ -173,10 +174,27 @@ func (s *Server) mountPlain(mux *http.ServeMux) {
 		}))
 		toIssuer := http.RedirectHandler(base+"/", http.StatusSeeOther)
 		mux.Handle("GET "+base, toIssuer)
+		mux.Handle(base, s.methodNotAllowed([]string{http.MethodGet}))
 		mux.Handle("GET /{$}", toIssuer)
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.page(w, r, http.StatusNotFound, web.Error{Kind: web.ErrorNotFound})
+	mux.HandleFunc("/", s.notFound)
+}
+
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
+	s.page(w, r, http.StatusNotFound, web.Error{Kind: web.ErrorNotFound})
+}
+
+// postsStay keeps the mux from answering a path that is not clean ("//", "..")
+// with its 307: passwords, codes and client secrets are posted, and a 307 makes
+// whoever posted them post them again, elsewhere (RFC 9700 section 4.12).
+func (s *Server) postsStay(mux http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		safe := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if clean := path.Clean(r.URL.Path); safe || r.URL.Path == clean || r.URL.Path == clean+"/" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		s.notFound(w, r)
 	})
 }
 
