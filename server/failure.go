@@ -47,7 +47,8 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
 		f.json(w, who)
 		return
 	}
-	s.site.Page(w, r, f.status, f.page(), web.PageOptions{RequestID: request.ID(r.Context())})
+	page := f.page()
+	s.page(w, r, f.status, page)
 }
 
 // failure is an error as the outside sees it.
