@@ -72,8 +72,10 @@ func (s *tap) around(ctx context.Context, method string, call func() error) erro
 		}
 	}
 	err := call()
-	if err == nil && after != nil {
-		err = after(ctx, method)
+	if after != nil {
+		if lost := after(ctx, method); lost != nil {
+			return lost
+		}
 	}
 	return err
 }

@@ -37,7 +37,10 @@ const (
 // out in their own words; of everything else only the request id does.
 func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
-		return // nobody is listening any more
+		// Nobody is listening any more. The status is for the record, and for who
+		// might listen after all: without it net/http would say 200.
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
 	}
 	f := translate(err, request.ID(r.Context()))
 	if f.status == http.StatusServiceUnavailable {

@@ -139,8 +139,26 @@ func (d database) replica(t *testing.T, c *clock, options ...option) *world {
 		w.http.Start()
 	}
 	t.Cleanup(w.http.Close)
+	w.http.Client().Transport = w.balanced(w.http.Client().Transport)
 	w.run(s)
 	return w
+}
+
+// balanced brings what is sent to the issuer to this replica, as a load balancer
+// does: replicas have one address and many sockets.
+func (w *world) balanced(next http.RoundTripper) http.RoundTripper {
+	issuer, err := url.Parse(w.issuer)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host != issuer.Host {
+			return next.RoundTrip(r)
+		}
+		here := r.Clone(r.Context())
+		here.Host, here.URL.Host = r.URL.Host, w.http.Listener.Addr().String()
+		return next.RoundTrip(here)
+	})
 }
 
 // run keeps the provider alive until the test ends, and waits until it is ready.

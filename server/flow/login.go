@@ -167,7 +167,8 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 	case issue:
 		return f.finish(w, r, v, *in.Grant)
 	}
-	return f.advance(w, r, v)
+	// Not asked anew: after the sign-in is stored nothing may fail any more.
+	return f.lead(w, r, v, next)
 }
 
 // newIdentity is the record of what a connector said.
