@@ -168,7 +168,9 @@ type SignIn struct {
 	Identity Identity
 	Session  Session
 	// Replaces is the hash of the session id that the browser carried so far;
-	// zero when it carried none. It is deleted whatever it is.
+	// zero when it carried none. It is deleted whatever it is. It may not be
+	// Session.IDHash: an id that survives a sign-in is session fixation, and
+	// ErrInvalid.
 	Replaces [32]byte
 	// Grant is inserted too when not nil.
 	Grant *Grant

@@ -38,6 +38,14 @@ var (
 	// happened; reads may be repeated at once, transitions are safe to repeat
 	// because each is conditional.
 	ErrUnavailable = errors.New("storage unavailable")
+
+	// ErrInvalid: the record cannot be stored as it is (see "Text" at Store).
+	// Nothing was changed. It is the requester's mistake, never a server_error.
+	ErrInvalid = errors.New("invalid record")
+
+	// ErrNewerSchema: the database was migrated by a newer version of the
+	// program. Waiting does not help; running that version does.
+	ErrNewerSchema = errors.New("the database schema is newer than this program")
 )
 
 // Store is what an engine implements. All methods may be called concurrently,
@@ -52,6 +60,15 @@ var (
 //     "not set" and survives the round trip.
 //   - Slices come back nil when they were empty.
 //   - A record is safe to change after it was passed in or returned.
+//
+// Text: strings are UTF-8 without NUL, because PostgreSQL holds no other. What a
+// stranger sends as %00 must not become a server error, nor be bent into
+// somebody else's key, so a transition given another string is ErrInvalid and
+// changes nothing, and a lookup by such a key finds nothing. The same goes for a
+// connector, user or client id, kid or lease name of more than MaxKey bytes.
+// Two exceptions: the keys of login failures are any bytes of any length (a
+// guess is counted whatever it guesses), and of UserAgent, which only describes,
+// bytes that are not text come back as U+FFFD.
 type Store interface {
 	Sessions
 	Grants

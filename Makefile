@@ -1,0 +1,38 @@
+# make help lists what there is. Building and running need Go alone; testing
+# brings what it needs (e2e/testenv).
+
+GO          ?= go
+CONFIG      ?= config.example.yaml
+BIN         := bin/countersign
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+TESTENV     := $(GO) run ./e2e/testenv --
+# The race detector needs a C compiler.
+RACE        := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
+
+.PHONY: build run test lint bench clean help
+
+build: ## build bin/countersign, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/countersign
+
+run: build ## build, and serve config.example.yaml (or CONFIG=…)
+	$(BIN) serve $(CONFIG)
+
+test: ## run every test, with the race detector where there is a C compiler
+	CGO_ENABLED=$(if $(RACE),1,0) $(TESTENV) $(GO) test $(RACE) -timeout 15m ./...
+
+lint: ## gofmt, go vet, staticcheck, and who may import whom
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+		if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) test -run 'TestImportDirection|TestProtocolCoreReadsNoClock|TestRulesOfDirection' ./e2e
+
+bench: ## run the benchmarks, on both storage engines
+	$(TESTENV) $(GO) test -run '^$$' -bench . -benchmem ./...
+
+clean: ## delete what the other targets made
+	rm -rf bin data e2e/screenshots
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)

@@ -1,0 +1,381 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/countersign/countersign/storage"
+	"github.com/countersign/countersign/storage/postgres"
+	"github.com/countersign/countersign/storage/storagetest"
+	"github.com/countersign/countersign/storage/storagetest/pgcluster"
+	"github.com/countersign/countersign/storage/storagetest/tcpproxy"
+)
+
+// impatient is a configuration for databases that are away.
+func impatient(dsn string) postgres.Config {
+	return postgres.Config{DSN: dsn, ConnectionTimeout: 500 * time.Millisecond,
+		AcquireTimeout: 500 * time.Millisecond, StatementTimeout: 500 * time.Millisecond}
+}
+
+func cluster(t *testing.T, o pgcluster.Options) *pgcluster.Cluster {
+	t.Helper()
+	c, err := pgcluster.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// unavailable expects every method to say so, all at once, as under load.
+func unavailable(t *testing.T, s storage.Store) {
+	t.Helper()
+	var calling sync.WaitGroup
+	for method, call := range storagetest.Calls(t, s) {
+		for range 3 {
+			calling.Go(func() {
+				if err := call(context.Background()); !errors.Is(err, storage.ErrUnavailable) {
+					t.Errorf("%s: %v", method, err)
+				}
+			})
+		}
+	}
+	calling.Wait()
+}
+
+// heals waits until the store works again, without help.
+func heals(t *testing.T, s storage.Store) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	for {
+		in, _ := storagetest.Valid()
+		err := s.SignIn(t.Context(), in)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, storage.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("still: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func TestRestartIsAnOutageThatHeals(t *testing.T) {
+	c := cluster(t, pgcluster.Options{})
+	s := open(t, impatient(c.DSN()))
+	kept, now := storagetest.Valid()
+	if err := s.SignIn(t.Context(), kept); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []pgcluster.Mode{pgcluster.Immediate, pgcluster.Fast} {
+		if err := c.Stop(mode); err != nil {
+			t.Fatal(err)
+		}
+		unavailable(t, s)
+		if err := s.Migrate(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("migrating: %v", err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		heals(t, s)
+	}
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := s.Grant(t.Context(), kept.Grant.ID, now); err != nil {
+		t.Error(err)
+	}
+}
+
+// The database need not be there when we start, nor be migrated by us.
+func TestOpeningBeforeTheDatabase(t *testing.T) {
+	c := cluster(t, pgcluster.Options{})
+	if err := c.Stop(pgcluster.Fast); err != nil {
+		t.Fatal(err)
+	}
+	s, err := postgres.Open(impatient(c.DSN()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Migrate(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("migrating: %v", err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	in, _ := storagetest.Valid()
+	if err := s.SignIn(t.Context(), in); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("before migrating: %v", err)
+	}
+	open(t, impatient(c.DSN()))
+	heals(t, s)
+}
+
+func TestSwallowedPacketsAreAnOutageThatHeals(t *testing.T) {
+	c := cluster(t, pgcluster.Options{})
+	proxy := tcpproxy.New(t, c.Address())
+	s := open(t, impatient(c.DSNAt(proxy.Address())))
+	unwatched := impatient(c.DSNAt(proxy.Address()))
+	unwatched.MaxOpenConns = 2
+	small := open(t, unwatched)
+	for range 2 {
+		proxy.Swallow()
+		unavailable(t, s)
+		unavailable(t, small)
+		if err := s.Migrate(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("migrating: %v", err)
+		}
+		// Whoever waits less long than we do is told so.
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if _, err := s.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("ping with a deadline: %v", err)
+		}
+		cancel()
+		proxy.Sever()
+		proxy.Forward()
+		heals(t, s)
+		heals(t, small)
+	}
+}
+
+// An answer swallowed in the middle: the transition may have happened, is not
+// sent again, and the answer is not invented.
+func TestLostAcknowledgementIsUnavailable(t *testing.T) {
+	c := cluster(t, pgcluster.Options{})
+	proxy := tcpproxy.New(t, c.Address())
+	config := impatient(c.DSNAt(proxy.Address()))
+	config.StatementTimeout = 5 * time.Second
+	s, direct := open(t, config), open(t, postgres.Config{DSN: c.DSN()})
+	in, now := storagetest.Valid()
+	if err := s.SignIn(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	release := hold(t, c.DSN(), `SELECT 1 FROM grants FOR UPDATE`)
+	outcome := make(chan error)
+	go func() { outcome <- s.RedeemCode(context.Background(), in.Grant.ID, now, now.Add(time.Hour)) }()
+	awaitBlocked(t, c.DSN())
+	proxy.Swallow() // its answer will not come
+	release()
+	awaitRedeemed(t, direct, in.Grant.ID, now)
+	proxy.Sever()
+	if err := <-outcome; !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("redeeming: %v", err)
+	}
+	proxy.Forward()
+	heals(t, s)
+}
+
+// hold runs a statement in a transaction that stays open until the function it
+// returns is called.
+func hold(t *testing.T, dsn, statement string) (release func()) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		_ = conn.Close(context.Background()) // rolls back
+	})
+	t.Cleanup(release)
+	return release
+}
+
+// awaitBlocked waits until a statement waits for another one's lock.
+func awaitBlocked(t *testing.T, dsn string) {
+	t.Helper()
+	await(t, dsn, `SELECT count(*) > 0 FROM pg_locks WHERE NOT granted`)
+}
+
+func await(t *testing.T, dsn, condition string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for deadline := time.Now().Add(time.Minute); ; {
+		var met bool
+		if err := conn.QueryRow(t.Context(), condition).Scan(&met); err != nil {
+			t.Fatal(err)
+		}
+		if met {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", condition)
+		}
+	}
+}
+
+func awaitRedeemed(t *testing.T, s storage.Store, id storage.GrantID, now time.Time) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		grant, _, err := s.Grant(t.Context(), id, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !grant.CodeRedeemedAt.IsZero() {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("never redeemed")
+		}
+	}
+}
+
+func TestFullPoolIsUnavailable(t *testing.T) {
+	dsn := pgcluster.Schema(t)
+	config := impatient(dsn)
+	config.MaxOpenConns = 2
+	s := open(t, config)
+	// A hundred statements wait for a lock, two of them with a connection.
+	release := hold(t, dsn, `LOCK TABLE login_failures IN ACCESS EXCLUSIVE MODE`)
+	var calling sync.WaitGroup
+	for range 100 {
+		calling.Go(func() {
+			err := s.RecordLoginFailure(context.Background(), []string{"a"}, time.Unix(0, 0), time.Hour)
+			if !errors.Is(err, storage.ErrUnavailable) {
+				t.Errorf("with a full pool: %v", err)
+			}
+		})
+	}
+	calling.Wait()
+	release()
+	heals(t, s)
+}
+
+// A caller that goes away while the database works costs no connection.
+func TestCancellingReachesTheServer(t *testing.T) {
+	dsn := pgcluster.Schema(t)
+	s := open(t, postgres.Config{DSN: dsn, MaxOpenConns: 1})
+	hold(t, dsn, `LOCK TABLE login_failures IN ACCESS EXCLUSIVE MODE`)
+	ctx, cancel := context.WithCancel(t.Context())
+	outcome := make(chan error)
+	go func() { outcome <- s.RecordLoginFailure(ctx, []string{"a"}, time.Unix(0, 0), time.Hour) }()
+	await(t, dsn, `SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'login_failures'::regclass`)
+	cancel()
+	if err := <-outcome; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	await(t, dsn, `SELECT count(*) = 0 FROM pg_locks WHERE NOT granted AND relation = 'login_failures'::regclass`)
+	heals(t, s)
+}
+
+// A connection that the server closes is replaced without anybody noticing,
+// where that is safe.
+func TestReadsSurviveABrokenConnection(t *testing.T) {
+	dsn := pgcluster.Schema(t)
+	s := open(t, postgres.Config{DSN: pgcluster.With(dsn, "application_name", "broken"), MaxOpenConns: 1})
+	for range 5 {
+		if _, err := s.SigningKeys(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pgcluster.Exec(t, dsn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'broken'`)
+	}
+}
+
+func TestNoConnectionsLeftIsUnavailable(t *testing.T) {
+	c := cluster(t, pgcluster.Options{Settings: map[string]string{"max_connections": "5", "superuser_reserved_connections": "0"}})
+	s := open(t, impatient(c.DSN()))
+	in, _ := storagetest.Valid()
+	if err := s.SignIn(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	// Take what is left, one connection of ours excepted, and let that one go.
+	var others []*pgx.Conn
+	for {
+		conn, err := pgx.Connect(t.Context(), c.DSN())
+		if err != nil {
+			break
+		}
+		others = append(others, conn)
+	}
+	second, err := postgres.Open(impatient(c.DSN()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	unavailable(t, second)
+	for _, conn := range others {
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	heals(t, second)
+}
+
+func TestFailover(t *testing.T) {
+	primary := cluster(t, pgcluster.Options{})
+	standby, err := primary.Standby(pgcluster.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := standby.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	both := pgcluster.With(primary.DSNAt(standby.Address()+","+primary.Address()), "target_session_attrs", "read-write")
+	config := impatient(both)
+	config.AcquireTimeout = 5 * time.Second // two hosts
+	s := open(t, config)
+	in, now := storagetest.Valid()
+	if err := s.SignIn(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	await(t, standby.DSN(), `SELECT to_regclass('grants') IS NOT NULL`)
+	await(t, standby.DSN(), `SELECT count(*) = 1 FROM grants`)
+
+	// Whoever is led to the standby alone can read, and is told that it is no use.
+	lost, err := postgres.Open(impatient(standby.DSN()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lost.Close()
+	if _, _, err := lost.Grant(t.Context(), in.Grant.ID, now); err != nil {
+		t.Error(err)
+	}
+	for _, method := range []string{"Ping", "SignIn", "Authorize", "RedeemCode", "RevokeGrant", "EndSession", "AddSigningKey", "AcquireLease", "MasterSecret"} {
+		if err := storagetest.Calls(t, lost)[method](t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("%s on a standby: %v", method, err)
+		}
+	}
+	if err := lost.Migrate(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("migrating a standby: %v", err)
+	}
+
+	if err := primary.Stop(pgcluster.Immediate); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Ping(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("without a primary: %v", err)
+	}
+	pgcluster.Exec(t, standby.DSN(), `SELECT pg_promote()`)
+	heals(t, s)
+	heals(t, lost)
+	if _, _, err := s.Grant(t.Context(), in.Grant.ID, now); err != nil {
+		t.Errorf("what was acknowledged is gone: %v", err)
+	}
+}

@@ -1,0 +1,101 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/countersign/countersign/storage"
+)
+
+// identityColumns are what identity scans, of the table named i.
+const identityColumns = `i.connector_id, i.user_id, i.name, i.preferred_username, i.email,
+	i.email_verified, i.groups, i.checked_at, i.expires_at`
+
+func identity(i *storage.Identity) []any {
+	return []any{&i.ConnectorID, &i.UserID, &i.Name, &i.PreferredUsername, &i.Email,
+		&i.EmailVerified, stringList{&i.Groups}, instant{&i.CheckedAt}, instant{&i.ExpiresAt}}
+}
+
+// sessionColumns are what session scans, of the table named s.
+const sessionColumns = `s.id_hash, s.sid, s.connector_id, s.user_id, s.auth_time, s.amr,
+	s.login_client_ids, s.remember, s.user_agent, s.ip_address, s.created_at, s.last_used_at, s.expires_at`
+
+func session(s *storage.Session) []any {
+	return []any{exactBytes{s.IDHash[:]}, &s.SID, &s.ConnectorID, &s.UserID, instant{&s.AuthTime}, stringList{&s.AMR},
+		stringList{&s.LoginClientIDs}, &s.Remember, &s.UserAgent, &s.IPAddress,
+		instant{&s.CreatedAt}, instant{&s.LastUsedAt}, instant{&s.ExpiresAt}}
+}
+
+// SignIn implements storage.Sessions.
+func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
+	if err := in.Check(); err != nil {
+		return err
+	}
+	return s.transition(ctx, "signing in", func(ctx context.Context, conn *pgx.Conn) error {
+		return batch(ctx, conn, func(b *pgx.Batch) {
+			queueIdentity(b, in.Identity)
+			if in.Replaces != [32]byte{} {
+				b.Queue(`DELETE FROM sessions WHERE id_hash = $1`, in.Replaces[:])
+			}
+			queueSession(b, in.Session)
+			if len(in.ClearFailures) > 0 {
+				hashes, _ := storage.FailureKeys(in.ClearFailures)
+				b.Queue(`DELETE FROM login_failures WHERE key = ANY ($1)`, hashes)
+			}
+			if in.Grant != nil {
+				b.Queue(insertGrant, grantValues(*in.Grant)...)
+			}
+		})
+	})
+}
+
+func queueIdentity(b *pgx.Batch, i storage.Identity) {
+	b.Queue(`
+		INSERT INTO identities (connector_id, user_id, name, preferred_username, email,
+			email_verified, groups, checked_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT (connector_id, user_id) DO UPDATE SET
+			name = excluded.name, preferred_username = excluded.preferred_username,
+			email = excluded.email, email_verified = excluded.email_verified,
+			groups = excluded.groups, checked_at = excluded.checked_at,
+			expires_at = greatest(identities.expires_at, excluded.expires_at)`,
+		i.ConnectorID, i.UserID, i.Name, i.PreferredUsername, i.Email,
+		i.EmailVerified, list(i.Groups), i.CheckedAt, i.ExpiresAt)
+}
+
+func queueSession(b *pgx.Batch, s storage.Session) {
+	b.Queue(`
+		INSERT INTO sessions (id_hash, sid, connector_id, user_id, auth_time, amr,
+			login_client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		s.IDHash[:], s.SID, s.ConnectorID, s.UserID, s.AuthTime, list(s.AMR),
+		list(s.LoginClientIDs), s.Remember, s.UserAgent, s.IPAddress,
+		s.CreatedAt, s.LastUsedAt, s.ExpiresAt)
+}
+
+// Session implements storage.Sessions.
+func (s *Store) Session(ctx context.Context, idHash [32]byte, now time.Time) (storage.Session, storage.Identity, error) {
+	var found storage.Session
+	var person storage.Identity
+	err := s.read(ctx, "reading a session", func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `
+			SELECT `+sessionColumns+`, `+identityColumns+`
+			FROM sessions s JOIN identities i ON i.connector_id = s.connector_id AND i.user_id = s.user_id
+			WHERE s.id_hash = $1 AND s.expires_at > $2`,
+			idHash[:], now).Scan(append(session(&found), identity(&person)...)...)
+	})
+	if err != nil {
+		return storage.Session{}, storage.Identity{}, err
+	}
+	return found, person, nil
+}
+
+// EndSession implements storage.Sessions.
+func (s *Store) EndSession(ctx context.Context, idHash [32]byte) error {
+	return s.transition(ctx, "ending a session", func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `DELETE FROM sessions WHERE id_hash = $1`, idHash[:])
+		return err
+	})
+}

@@ -1,0 +1,190 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/countersign/countersign/storage"
+)
+
+// attempts is how often a transaction is run that the server keeps rolling back.
+const attempts = 6
+
+// work is done on one connection. It must leave no transaction open on success.
+type work func(ctx context.Context, conn *pgx.Conn) error
+
+// read runs work that changes nothing, and may therefore be repeated when a
+// connection breaks.
+func (s *Store) read(ctx context.Context, doing string, do work) error {
+	return s.run(ctx, doing, do, true)
+}
+
+// transition runs work that changes something, as one transaction.
+func (s *Store) transition(ctx context.Context, doing string, do work) error {
+	return s.run(ctx, doing, do, false)
+}
+
+// failure is how an attempt ended that did not succeed.
+type failure struct {
+	err error
+	// lost: there is no answer, because the connection could not be had, broke,
+	// or took too long.
+	lost bool
+	// broke: it was the connection that broke, so another one may do better.
+	broke bool
+}
+
+func (s *Store) run(ctx context.Context, doing string, do work, repeatable bool) error {
+	bounded, cancel := context.WithTimeout(ctx, s.acquireTimeout+s.statementTimeout)
+	defer cancel()
+	broken := 0
+	for attempt := 1; ; attempt++ {
+		f := s.attempt(bounded, do)
+		if f == nil {
+			return nil
+		}
+		again := wasRolledBack(f.err) && !f.lost
+		if f.broke && (repeatable || pgconn.SafeToRetry(f.err)) {
+			broken++
+			again = broken == 1
+		}
+		if !again || attempt == attempts || pause(bounded, attempt) != nil {
+			return translate(ctx, doing, f)
+		}
+	}
+}
+
+// attempt runs work once, with a connection of the pool.
+func (s *Store) attempt(ctx context.Context, do work) *failure {
+	acquiring, cancel := context.WithTimeout(ctx, s.acquireTimeout)
+	defer cancel()
+	conn, err := s.pool.Acquire(acquiring)
+	if err != nil {
+		return &failure{err: err, lost: true}
+	}
+	defer conn.Release()
+	answering, cancel := context.WithTimeout(ctx, s.statementTimeout)
+	defer cancel()
+	if err = do(answering, conn.Conn()); err == nil {
+		return nil
+	}
+	if conn.Conn().PgConn().TxStatus() == 'E' {
+		// What failed is rolled back already; this frees the connection. If it
+		// fails, Release destroys the connection.
+		_, _ = conn.Exec(answering, "rollback")
+	}
+	if isReadOnly(err) {
+		// The primary has moved: a new connection may find it.
+		_ = conn.Conn().Close(answering)
+	}
+	late, closed := answering.Err() != nil, conn.Conn().IsClosed()
+	return &failure{err: err, lost: late || closed, broke: closed && !late}
+}
+
+// pause waits longer with each attempt, and never as long as a competitor.
+func pause(ctx context.Context, attempt int) error {
+	timer := time.NewTimer(rand.N(5 * time.Millisecond << attempt))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// batch runs the statements as one transaction in one round trip. BEGIN and
+// COMMIT are explicit because not every engine makes a pipeline a transaction.
+func batch(ctx context.Context, conn *pgx.Conn, fill func(*pgx.Batch)) error {
+	var b pgx.Batch
+	b.Queue("begin")
+	fill(&b)
+	b.Queue("commit")
+	return conn.SendBatch(ctx, &b).Close()
+}
+
+// SQLSTATEs (PostgreSQL, appendix A) that mean something here.
+const (
+	uniqueViolation       = "23505"
+	serializationFailure  = "40001"
+	deadlockDetected      = "40P01"
+	readOnlyTransaction   = "25006"
+	queryCanceled         = "57014"
+	lockNotAvailable      = "55P03"
+	undefinedTable        = "42P01"
+	invalidCatalogName    = "3D000"
+	notInRepertoire       = "22021"
+	untranslatable        = "22P05"
+	programLimitExceeded  = "54000"
+	duplicateTable        = "42P07"
+	duplicateObject       = "42710"
+	statementsUnknownFate = "40003"
+)
+
+func sqlState(err error) string {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		return pgErr.Code
+	}
+	return ""
+}
+
+// wasRolledBack reports that the server undid the transaction for a reason that
+// goes away: a competitor, or a cancellation meant for the statement before.
+func wasRolledBack(err error) bool {
+	switch sqlState(err) {
+	case serializationFailure, deadlockDetected, queryCanceled:
+		return true
+	}
+	return false
+}
+
+func isReadOnly(err error) bool {
+	return errors.Is(err, errReadOnly) || sqlState(err) == readOnlyTransaction
+}
+
+// translate turns a failure into an error of the contract. ctx is the caller's.
+func translate(ctx context.Context, doing string, f *failure) error {
+	switch {
+	case errors.Is(f.err, storage.ErrConflict):
+		return f.err
+	case errors.Is(f.err, pgx.ErrNoRows):
+		return storage.ErrNotFound
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case f.lost:
+		return fmt.Errorf("%s: %w: %v", doing, storage.ErrUnavailable, f.err)
+	}
+	switch code := sqlState(f.err); {
+	case code == uniqueViolation:
+		return fmt.Errorf("%s: %w", doing, storage.ErrConflict)
+	case code == notInRepertoire, code == untranslatable, code == programLimitExceeded:
+		return fmt.Errorf("%s: %w: %v", doing, storage.ErrInvalid, f.err)
+	case isOutage(code):
+		return fmt.Errorf("%s: %w: %v", doing, storage.ErrUnavailable, f.err)
+	}
+	return fmt.Errorf("%s: %w", doing, f.err)
+}
+
+// isOutage reports what an operator or time can mend while we run: no
+// connections left, shutting down, disk full, not migrated yet, password changed.
+func isOutage(code string) bool {
+	switch code {
+	case serializationFailure, deadlockDetected, statementsUnknownFate, readOnlyTransaction,
+		lockNotAvailable, undefinedTable, invalidCatalogName:
+		return true
+	case "":
+		return false
+	}
+	switch code[:2] { // the class
+	case "08", "28", "53", "57", "58":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,103 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/countersign/countersign/storage"
+)
+
+// identityColumns are what identity scans, of the table named i.
+const identityColumns = `i.connector_id, i.user_id, i.name, i.preferred_username, i.email,
+	i.email_verified, i.groups, i.checked_at, i.expires_at`
+
+func identity(i *storage.Identity) []any {
+	return []any{&i.ConnectorID, &i.UserID, &i.Name, &i.PreferredUsername, &i.Email,
+		&i.EmailVerified, stringList{&i.Groups}, instant{&i.CheckedAt}, instant{&i.ExpiresAt}}
+}
+
+// sessionColumns are what session scans, of the table named s.
+const sessionColumns = `s.id_hash, s.sid, s.connector_id, s.user_id, s.auth_time, s.amr,
+	s.login_client_ids, s.remember, s.user_agent, s.ip_address, s.created_at, s.last_used_at, s.expires_at`
+
+func session(s *storage.Session) []any {
+	return []any{exactBytes{s.IDHash[:]}, &s.SID, &s.ConnectorID, &s.UserID, instant{&s.AuthTime}, stringList{&s.AMR},
+		stringList{&s.LoginClientIDs}, &s.Remember, &s.UserAgent, &s.IPAddress,
+		instant{&s.CreatedAt}, instant{&s.LastUsedAt}, instant{&s.ExpiresAt}}
+}
+
+// SignIn implements storage.Sessions.
+func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
+	if err := in.Check(); err != nil {
+		return err
+	}
+	return s.write(ctx, "signing in", func(tx *tx) error {
+		if err := upsertIdentity(tx, in.Identity); err != nil {
+			return err
+		}
+		if err := replaceSession(tx, in.Replaces, in.Session); err != nil {
+			return err
+		}
+		if err := clearFailures(tx, in.ClearFailures); err != nil {
+			return err
+		}
+		if in.Grant == nil {
+			return nil
+		}
+		return insertGrant(tx, *in.Grant)
+	})
+}
+
+func upsertIdentity(tx *tx, i storage.Identity) error {
+	_, err := tx.Exec(`
+		INSERT INTO identities (connector_id, user_id, name, preferred_username, email,
+			email_verified, groups, checked_at, expires_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (connector_id, user_id) DO UPDATE SET
+			name = excluded.name, preferred_username = excluded.preferred_username,
+			email = excluded.email, email_verified = excluded.email_verified,
+			groups = excluded.groups, checked_at = excluded.checked_at,
+			expires_at = max(expires_at, excluded.expires_at)`,
+		i.ConnectorID, i.UserID, i.Name, i.PreferredUsername, i.Email,
+		i.EmailVerified, list(i.Groups), micros(i.CheckedAt), micros(i.ExpiresAt))
+	return err
+}
+
+func replaceSession(tx *tx, replaces [32]byte, s storage.Session) error {
+	if _, err := tx.Exec(`DELETE FROM sessions WHERE id_hash = ?`, replaces[:]); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`
+		INSERT INTO sessions (id_hash, sid, connector_id, user_id, auth_time, amr,
+			login_client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		s.IDHash[:], s.SID, s.ConnectorID, s.UserID, micros(s.AuthTime), list(s.AMR),
+		list(s.LoginClientIDs), s.Remember, s.UserAgent, s.IPAddress,
+		micros(s.CreatedAt), micros(s.LastUsedAt), micros(s.ExpiresAt))
+	return err
+}
+
+// Session implements storage.Sessions.
+func (s *Store) Session(ctx context.Context, idHash [32]byte, now time.Time) (storage.Session, storage.Identity, error) {
+	var found storage.Session
+	var person storage.Identity
+	err := s.read(ctx, "reading a session", func(tx *tx) error {
+		return tx.QueryRow(`
+			SELECT `+sessionColumns+`, `+identityColumns+`
+			FROM sessions s JOIN identities i ON i.connector_id = s.connector_id AND i.user_id = s.user_id
+			WHERE s.id_hash = ? AND s.expires_at > ?`,
+			idHash[:], micros(now)).Scan(append(session(&found), identity(&person)...)...)
+	})
+	if err != nil {
+		return storage.Session{}, storage.Identity{}, err
+	}
+	return found, person, nil
+}
+
+// EndSession implements storage.Sessions.
+func (s *Store) EndSession(ctx context.Context, idHash [32]byte) error {
+	return s.write(ctx, "ending a session", func(tx *tx) error {
+		_, err := tx.Exec(`DELETE FROM sessions WHERE id_hash = ?`, idHash[:])
+		return err
+	})
+}

@@ -1,0 +1,105 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/countersign/countersign/storage"
+)
+
+// calls are one call of each method, by name.
+func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"SignIn":     func(ctx context.Context) error { return s.SignIn(ctx, signIn()) },
+		"EndSession": func(ctx context.Context) error { return s.EndSession(ctx, [32]byte{1}) },
+		"Authorize":  func(ctx context.Context) error { return s.Authorize(ctx, authorization(in)) },
+		"Session": func(ctx context.Context) error {
+			_, _, err := s.Session(ctx, in.Session.IDHash, epoch)
+			return err
+		},
+		"Grant": func(ctx context.Context) error {
+			_, _, err := s.Grant(ctx, in.Grant.ID, epoch)
+			return err
+		},
+		"RedeemCode": func(ctx context.Context) error {
+			return s.RedeemCode(ctx, in.Grant.ID, epoch, epoch.Add(time.Hour))
+		},
+		"RevokeGrant": func(ctx context.Context) error {
+			_, err := s.RevokeGrant(ctx, in.Grant.ID, epoch, "because")
+			return err
+		},
+		"Consent": func(ctx context.Context) error {
+			_, err := s.Consent(ctx, "a", "b", "c", epoch)
+			return err
+		},
+		"RecordLoginFailure": func(ctx context.Context) error {
+			return s.RecordLoginFailure(ctx, []string{"a"}, epoch, time.Hour)
+		},
+		"LoginFailures": func(ctx context.Context) error {
+			_, err := s.LoginFailures(ctx, []string{"a"}, epoch)
+			return err
+		},
+		"SigningKeys": func(ctx context.Context) error {
+			_, err := s.SigningKeys(ctx)
+			return err
+		},
+		"AddSigningKey": func(ctx context.Context) error {
+			var key storage.SigningKey
+			Fill(&key)
+			return s.AddSigningKey(ctx, key)
+		},
+		"DeleteSigningKey": func(ctx context.Context) error { return s.DeleteSigningKey(ctx, "a") },
+		"AcquireLease": func(ctx context.Context) error {
+			_, err := s.AcquireLease(ctx, "job", "holder", epoch, epoch.Add(time.Hour))
+			return err
+		},
+		"ReleaseLease": func(ctx context.Context) error { return s.ReleaseLease(ctx, "job", "holder") },
+		"MasterSecret": func(ctx context.Context) error {
+			_, err := s.MasterSecret(ctx, []byte("secret"), epoch)
+			return err
+		},
+		"Ping": func(ctx context.Context) error {
+			_, err := s.Ping(ctx)
+			return err
+		},
+	}
+}
+
+// Calls are one call of each method of s, by name, none of which finds anything:
+// for tests of a database that is away.
+func Calls(t *testing.T, s storage.Store) map[string]func(context.Context) error {
+	t.Helper()
+	all := calls(s, signIn())
+	contract := reflect.TypeFor[storage.Store]()
+	for i := range contract.NumMethod() {
+		if name := contract.Method(i).Name; all[name] == nil && name != "Close" {
+			t.Fatalf("storagetest calls no %s", name)
+		}
+	}
+	return all
+}
+
+// Valid are the records of a sign-in that every engine stores, alive at the time
+// returned with them.
+func Valid() (storage.SignIn, time.Time) { return signIn(), epoch }
+
+func isUnavailable(err error) bool { return errors.Is(err, storage.ErrUnavailable) }
+
+func observer(t *testing.T, seen map[string]int) storage.Observer {
+	return func(_ context.Context, method string, err error, took time.Duration) {
+		seen[method]++
+		if took != time.Second {
+			t.Errorf("%s took %v", method, took)
+		}
+		// Nothing but the sign-in can succeed without a state, and these need one.
+		if needsRow := map[string]error{
+			"Session": storage.ErrNotFound, "Grant": storage.ErrNotFound, "Consent": storage.ErrNotFound,
+			"Authorize": storage.ErrConflict, "RedeemCode": storage.ErrConflict,
+		}; !errors.Is(err, needsRow[method]) {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+}
