@@ -34,7 +34,29 @@ type world struct {
 const (
 	absolute = 24 * time.Hour
 	idle     = time.Hour
+	remember = 30 * 24 * time.Hour
 )
+
+// counted notes which of the calls that sessions make reach the store.
+type counted struct {
+	storage.Store
+	calls *[]string
+}
+
+func (c counted) SignIn(ctx context.Context, in storage.SignIn) error {
+	*c.calls = append(*c.calls, "SignIn")
+	return c.Store.SignIn(ctx, in)
+}
+
+func (c counted) Session(ctx context.Context, idHash [32]byte, now time.Time) (storage.Session, storage.Identity, error) {
+	*c.calls = append(*c.calls, "Session")
+	return c.Store.Session(ctx, idHash, now)
+}
+
+func (c counted) EndSession(ctx context.Context, idHash [32]byte) error {
+	*c.calls = append(*c.calls, "EndSession")
+	return c.Store.EndSession(ctx, idHash)
+}
 
 func newWorld(t *testing.T, change func(*session.Config)) *world {
 	t.Helper()
@@ -47,12 +69,11 @@ func newWorld(t *testing.T, change func(*session.Config)) *world {
 		t.Fatal(err)
 	}
 	w := &world{now: time.Date(2026, 3, 4, 5, 6, 7, 123456789, time.UTC)}
-	w.store = storage.Observed(engine, time.Now, func(_ context.Context, method string, _ error, _ time.Duration) {
-		w.calls = append(w.calls, method)
-	})
+	w.store = counted{engine, &w.calls}
 	cfg := session.Config{
 		Store: w.store, CookieName: "countersign_session", Secure: true, AbsoluteLifetime: absolute, IdleTimeout: idle,
-		Now: func() time.Time { return w.now }, Random: rand.Reader,
+		RememberLifetime: remember,
+		Now:              func() time.Time { return w.now }, Random: rand.Reader,
 	}
 	if change != nil {
 		change(&cfg)
@@ -119,7 +140,7 @@ func (w *world) current(t *testing.T, cookies ...*http.Cookie) *session.Current 
 }
 
 func TestNewChecksItsConfiguration(t *testing.T) {
-	good := session.Config{Store: newWorld(t, nil).store, CookieName: "c", AbsoluteLifetime: 1, IdleTimeout: 1, Now: time.Now, Random: rand.Reader}
+	good := session.Config{Store: newWorld(t, nil).store, CookieName: "c", AbsoluteLifetime: 1, IdleTimeout: 1, RememberLifetime: 1, Now: time.Now, Random: rand.Reader}
 	if _, err := session.New(good); err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +152,7 @@ func TestNewChecksItsConfiguration(t *testing.T) {
 		"no lifetime":       func(c *session.Config) { c.AbsoluteLifetime = 0 },
 		"negative lifetime": func(c *session.Config) { c.AbsoluteLifetime = -1 },
 		"no idle timeout":   func(c *session.Config) { c.IdleTimeout = 0 },
+		"no remembering":    func(c *session.Config) { c.RememberLifetime = 0 },
 	} {
 		cfg := good
 		change(&cfg)
@@ -176,9 +198,9 @@ func TestCookieAttributes(t *testing.T) {
 		want             http.Cookie
 	}{
 		{"https", true, false, http.Cookie{Name: "__Host-countersign_session", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}},
-		{"https, remembered", true, true, http.Cookie{Name: "__Host-countersign_session", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: 86400}},
+		{"https, remembered", true, true, http.Cookie{Name: "__Host-countersign_session", Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: 30 * 86400}},
 		{"http", false, false, http.Cookie{Name: "countersign_session", Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}},
-		{"http, remembered", false, true, http.Cookie{Name: "countersign_session", Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: 86400}},
+		{"http, remembered", false, true, http.Cookie{Name: "countersign_session", Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: 30 * 86400}},
 	} {
 		w := newWorld(t, func(c *session.Config) { c.Secure = test.secure })
 		l := jane("web")
@@ -266,7 +288,7 @@ func TestSamePersonAgain(t *testing.T) {
 	if second.IDHash == first.IDHash {
 		t.Error("the id survived")
 	}
-	if !second.AuthTime.Equal(first.AuthTime.Add(10*time.Minute)) || !second.ExpiresAt.Equal(first.ExpiresAt.Add(10*time.Minute)) || !second.Remember {
+	if !second.AuthTime.Equal(first.AuthTime.Add(10*time.Minute)) || !second.ExpiresAt.Equal(second.AuthTime.Add(remember)) || !second.Remember {
 		t.Errorf("%+v", second)
 	}
 	if diff := cmp.Diff([]string{"b", "a"}, second.LoginClientIDs); diff != "" {
@@ -333,6 +355,22 @@ func TestExpiry(t *testing.T) {
 }
 
 // Use keeps a session alive, never beyond its absolute end.
+// "Keep me signed in" replaces both limits by its own.
+func TestRemembered(t *testing.T) {
+	w := newWorld(t, nil)
+	l := jane("web")
+	l.Remember = true
+	_, cookie := w.signIn(t, l, request())
+	w.now = w.now.Add(remember - time.Microsecond)
+	if w.current(t, cookie) == nil {
+		t.Error("signed out before the end")
+	}
+	w.now = w.now.Add(time.Microsecond)
+	if w.current(t, cookie) != nil {
+		t.Error("still signed in at the end")
+	}
+}
+
 func TestUseExtendsIdleOnly(t *testing.T) {
 	w := newWorld(t, func(c *session.Config) { c.AbsoluteLifetime = 3 * time.Hour })
 	s, cookie := w.signIn(t, jane("web"), request())
