@@ -221,6 +221,7 @@ func TestPlantedCookies(t *testing.T) {
 
 // Odd cookie headers are nobody's.
 func TestHostileCookies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "sqlite")
 	p := w.browser()
 	w.response(w.signIn(p, w.request()))
@@ -307,6 +308,7 @@ func TestHeadersOnTheWay(t *testing.T) {
 // An unknown client is a malformed request to a person, 400 and not 401: nobody is
 // to be asked for credentials by the browser.
 func TestErrorPageStatus(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "sqlite")
 	for _, address := range []string{w.request("client_id", "nobody"), w.request("client_id", ""), w.request("redirect_uri", ""), w.issuer + "/auth"} {
 		page := w.get(w.browser(), address)

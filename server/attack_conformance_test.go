@@ -315,6 +315,7 @@ func TestConformance(t *testing.T) {
 
 // The plan oidcc-config: the discovery document, with an https issuer.
 func TestConformanceDiscovery(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "sqlite", https, func(c *server.Config) { c.Policy.SigningAlg = "RS256" })
 	a := w.do(http.MethodGet, "/.well-known/openid-configuration", nil)
 	if a.status != http.StatusOK || a.header.Get("Content-Type") != "application/json" {

@@ -128,29 +128,28 @@ var acts = []act{
 // I5: at each request, at each of its calls to the store, the store fails: before
 // it did anything, or after it did and the answer was lost. Nobody gets a code, a
 // cookie or a page that says it worked; nothing is half done; and doing it again
-// works.
+// works. (The engines' own faults are storagetest's business.)
 func TestEveryStoreCallFails(t *testing.T) {
-	onEngines(t, func(t *testing.T, engine string) {
-		store := new(tap)
-		w := newWorld(t, engine, through(store))
-		for _, a := range acts {
-			p := w.browser()
-			page := a.ready(w, p)
-			store.arm(nil, nil)
-			a.do(w, p, page)
-			calls := store.taken()
-			if len(calls) == 0 {
-				t.Errorf("%s: no call of the store", a.name)
-			}
-			for n := range calls {
-				for _, lost := range []bool{false, true} {
-					w.fail(t, store, a, n+1, calls, lost)
-				}
-			}
-			w.exec(t, "DELETE FROM consents")
-			w.exec(t, "DELETE FROM login_failures")
+	t.Parallel()
+	store := new(tap)
+	w := newWorld(t, "sqlite", through(store))
+	for _, a := range acts {
+		p := w.browser()
+		page := a.ready(w, p)
+		store.arm(nil, nil)
+		a.do(w, p, page)
+		calls := store.taken()
+		if len(calls) == 0 {
+			t.Errorf("%s: no call of the store", a.name)
 		}
-	})
+		for n := range calls {
+			for _, lost := range []bool{false, true} {
+				w.fail(t, store, a, n+1, calls, lost)
+			}
+		}
+		w.exec(t, "DELETE FROM consents")
+		w.exec(t, "DELETE FROM login_failures")
+	}
 }
 
 // fail makes the n-th call of an act fail, and looks at what the person gets.
@@ -192,49 +191,48 @@ func (w *world) fail(t *testing.T, store *tap, a act, n int, calls []string, los
 // The same at the endpoints of programs: a code that could not be redeemed is not
 // burnt unless the store says so, and nothing is handed out.
 func TestTokenStoreCallsFail(t *testing.T) {
-	onEngines(t, func(t *testing.T, engine string) {
-		store := new(tap)
-		w := newWorld(t, engine, through(store))
-		reused := func() string { code := w.code(w.browser(), w.request()); w.redeem(code); return code }
-		for name, c := range map[string]struct {
-			code  func() string
-			calls []string
-		}{
-			"a code":        {func() string { return w.code(w.browser(), w.request()) }, []string{"Grant", "RedeemCode"}},
-			"a reused code": {reused, []string{"Grant", "RevokeGrant"}},
-		} {
-			code := c.code()
-			store.arm(nil, nil)
-			w.redeem(code)
-			if calls := store.taken(); !slices.Equal(calls, c.calls) {
-				t.Errorf("%s: calls %v, want %v", name, calls, c.calls)
-			}
-			for n := range c.calls {
-				for _, lost := range []bool{false, true} {
-					code := c.code()
-					if fail := failAt("", n+1, storage.ErrUnavailable); lost {
-						store.arm(nil, fail)
-					} else {
-						store.arm(fail, nil)
-					}
-					a := w.redeem(code)
-					store.arm(nil, nil)
-					if a.status != http.StatusServiceUnavailable || a.str("error") != "temporarily_unavailable" || a.str("access_token") != "" {
-						t.Errorf("%s, call %d, lost %v: %d %s", name, n+1, lost, a.status, a.raw)
-					}
-					// Again: it works if nothing had happened; else the first attempt
-					// used the code up, and the second is refused.
-					want := http.StatusOK
-					if name == "a reused code" || lost && c.calls[n] == "RedeemCode" {
-						want = http.StatusBadRequest
-					}
-					if a := w.redeem(code); a.status != want {
-						t.Errorf("%s, call %d, lost %v: again: %d %s", name, n+1, lost, a.status, a.raw)
-					}
+	t.Parallel()
+	store := new(tap)
+	w := newWorld(t, "sqlite", through(store))
+	reused := func() string { code := w.code(w.browser(), w.request()); w.redeem(code); return code }
+	for name, c := range map[string]struct {
+		code  func() string
+		calls []string
+	}{
+		"a code":        {func() string { return w.code(w.browser(), w.request()) }, []string{"Grant", "RedeemCode"}},
+		"a reused code": {reused, []string{"Grant", "RevokeGrant"}},
+	} {
+		code := c.code()
+		store.arm(nil, nil)
+		w.redeem(code)
+		if calls := store.taken(); !slices.Equal(calls, c.calls) {
+			t.Errorf("%s: calls %v, want %v", name, calls, c.calls)
+		}
+		for n := range c.calls {
+			for _, lost := range []bool{false, true} {
+				code := c.code()
+				if fail := failAt("", n+1, storage.ErrUnavailable); lost {
+					store.arm(nil, fail)
+				} else {
+					store.arm(fail, nil)
+				}
+				a := w.redeem(code)
+				store.arm(nil, nil)
+				if a.status != http.StatusServiceUnavailable || a.str("error") != "temporarily_unavailable" || a.str("access_token") != "" {
+					t.Errorf("%s, call %d, lost %v: %d %s", name, n+1, lost, a.status, a.raw)
+				}
+				// Again: it works if nothing had happened; else the first attempt
+				// used the code up, and the second is refused.
+				want := http.StatusOK
+				if name == "a reused code" || lost && c.calls[n] == "RedeemCode" {
+					want = http.StatusBadRequest
+				}
+				if a := w.redeem(code); a.status != want {
+					t.Errorf("%s, call %d, lost %v: again: %d %s", name, n+1, lost, a.status, a.raw)
 				}
 			}
 		}
-	})
+	}
 }
 
 // People who go away in the middle leave nothing half done, and a record that
@@ -275,6 +273,7 @@ func TestCancelledInTheMiddle(t *testing.T) {
 // A panic anywhere is a 500 to one person, without what was prepared, and the
 // next one is served.
 func TestPanicInTheStore(t *testing.T) {
+	t.Parallel()
 	var log journal
 	store := new(tap)
 	w := newWorld(t, "sqlite", through(store), logging(&log))

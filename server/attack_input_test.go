@@ -62,11 +62,8 @@ func TestHostileParameters(t *testing.T) {
 		w.response(w.signIn(signedIn, w.request()))
 		for _, name := range authorizeParameters {
 			for what, value := range hostileValues {
-				for _, p := range []*person.Person{signedIn, stranger} {
-					for _, method := range []string{http.MethodGet, http.MethodPost} {
-						w.attempt(p, method, name+": "+what, w.request(name, value))
-					}
-				}
+				w.attempt(signedIn, http.MethodGet, name+": "+what, w.request(name, value))
+				w.attempt(stranger, http.MethodPost, name+": "+what, w.request(name, value))
 			}
 		}
 		checkLog(t, log.String())
@@ -151,7 +148,7 @@ func checkRecord(t *testing.T, record map[string]any) {
 		case map[string]any:
 			checkRecord(t, v)
 		case string:
-			if name != "stack" && (len(v) > 1100 || !utf8.ValidString(v) || strings.ContainsFunc(v, func(r rune) bool { return !unicode.IsPrint(r) && r != utf8.RuneError })) {
+			if name != "stack" && (len(v) > 4096 || !utf8.ValidString(v) || strings.ContainsFunc(v, func(r rune) bool { return !unicode.IsPrint(r) && r != utf8.RuneError })) {
 				t.Errorf("%s is logged as %.200q", name, v)
 			}
 		}

@@ -279,6 +279,7 @@ func TestCORS(t *testing.T) {
 // What a registered address already holds stays, and the answer cannot be moved
 // by it.
 func TestRegisteredQueryStays(t *testing.T) {
+	t.Parallel()
 	const odd = "https://app.example/callback?next=%2F&x=a%20b"
 	w := newWorld(t, "sqlite", func(c *server.Config) {
 		c.Clients = append(c.Clients, storage.Client{ID: "odd", Public: true, RedirectURIs: []string{odd}})

@@ -108,6 +108,7 @@ func (w *world) flowCookieValue() string {
 // because nobody else can sign; and what we signed for another purpose is not
 // either (RFC 8725 section 3.11).
 func TestForgedJWTs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "sqlite", func(c *server.Config) { c.Policy.AccessTokenFormat = oauth.FormatJWT })
 	tokens := w.redeem(w.code(w.browser(), w.request()))
 	access, idToken := tokens.str("access_token"), tokens.str("id_token")

@@ -3,6 +3,7 @@ package server_test
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -89,6 +90,7 @@ type world struct {
 	clock  *clock
 	store  server.Store
 	db     database
+	side   func() *sql.DB
 	http   *httptest.Server
 }
 
@@ -120,7 +122,7 @@ func newWorld(t *testing.T, engine string, options ...option) *world {
 // replica starts a replica on a database.
 func (d database) replica(t *testing.T, c *clock, options ...option) *world {
 	t.Helper()
-	w := &world{t: t, clock: c, db: d, store: d.open(t)}
+	w := &world{t: t, clock: c, db: d, store: d.open(t), side: d.aside(t)}
 	w.http = httptest.NewUnstartedServer(http.NotFoundHandler())
 	w.issuer = "http://" + w.http.Listener.Addr().String() + "/dex"
 	cfg := w.config(t)
@@ -389,7 +391,7 @@ func (w *world) do(method, path string, form url.Values, header ...string) answe
 		w.t.Fatal(err)
 	}
 	a := answer{status: resp.StatusCode, header: resp.Header, raw: string(raw)}
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+	if len(raw) > 0 && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(raw, &a.body); err != nil {
 			w.t.Fatalf("%s %s answered bad JSON: %v", method, path, err)
 		}

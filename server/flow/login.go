@@ -9,6 +9,7 @@ import (
 
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/session"
 	"github.com/countersign/countersign/server/throttle"
 	"github.com/countersign/countersign/storage"
@@ -50,6 +51,10 @@ func (f *Flow) Login(w http.ResponseWriter, r *http.Request) error {
 	try := throttle.Attempt{ConnectorID: c.ID, Username: a.username, Addr: address(r)}
 	clear, err := f.cfg.Limiter.Do(r.Context(), try, func(ctx context.Context) (err error) {
 		who, err = c.Password.Login(ctx, a.username, r.PostForm.Get("password"))
+		if err == nil && who.UserID == "" {
+			// All who have no id would be one person to every client.
+			err = fmt.Errorf("%w: it gave no user id", connector.ErrUpstream)
+		}
 		return err
 	})
 	if a.err = err; err != nil {
@@ -111,7 +116,7 @@ func (f *Flow) loginFailed(w http.ResponseWriter, r *http.Request, v *visit, c *
 		return fmt.Errorf("signing in at connector %s: %w", c.ID, a.err)
 	}
 	if status == http.StatusBadGateway {
-		noteCause(r, a.err)
+		request.Cause(r.Context(), a.err)
 	}
 	f.passwordPage(w, r, v, c, status, a)
 	return nil

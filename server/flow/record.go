@@ -45,11 +45,6 @@ func noteLogin(r *http.Request, connectorID, result string) {
 	request.Note(r.Context(), slog.String("connector", connectorID), slog.String("login", result))
 }
 
-// noteCause records an error that the person sees as a page of its own.
-func noteCause(r *http.Request, err error) {
-	request.Note(r.Context(), slog.String("cause", err.Error()))
-}
-
 // noteRefusal records what a client is told.
 func noteRefusal(r *http.Request, e *oauth.Error) {
 	request.Note(r.Context(), slog.String("oauth_error", string(e.Code)), slog.String("oauth_error_description", e.Description))

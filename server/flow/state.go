@@ -31,6 +31,20 @@ type state struct {
 	AccountSID string `json:"k,omitempty"`
 }
 
+// markRoom is what a mark adds to the cookie: a SID with its JSON, in base64url.
+const markRoom = 44
+
+// room is kept for the marks to come, so that a request which fits in the
+// beginning still does when the person has signed in.
+func (st state) room() (n int) {
+	for _, mark := range []string{st.LoginSID, st.AccountSID} {
+		if mark == "" {
+			n += markRoom
+		}
+	}
+	return n
+}
+
 // newID makes the id of a flow: 128 random bits, base64url. It is in addresses
 // and gives nobody anything without the cookie.
 func (f *Flow) newID() (string, error) {
@@ -87,7 +101,7 @@ func (f *Flow) carry(w http.ResponseWriter, id string, st state) error {
 		return fmt.Errorf("sealing a flow: %w", err)
 	}
 	value := base64.RawURLEncoding.EncodeToString(sealed)
-	if len(f.cookieName())+1+len(value) > maxCookie {
+	if len(f.cookieName())+1+len(value)+st.room() > maxCookie {
 		return st.Request.Refuse(oauth.InvalidRequest,
 			"the request is too large: state, nonce, scope and redirect_uri together must stay below about 2.5 kB")
 	}
