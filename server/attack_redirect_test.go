@@ -111,20 +111,42 @@ var hostilePaths = []string{
 // nothing again elsewhere (307, RFC 9700 section 2.6).
 func TestHostilePaths(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "sqlite")
-	for _, path := range hostilePaths {
-		for _, method := range []string{"GET", "POST", "HEAD"} {
-			resp := w.raw(method+" "+path+" HTTP/1.1", "Host: "+w.host(), "Content-Length: 0")
-			what := method + " " + path
-			w.safe(what, resp.StatusCode, resp.Header, "")
-			w.staysHere(what, resp.Header.Get("Location"))
-			if method == "POST" && resp.StatusCode >= 300 && resp.StatusCode < 400 && resp.StatusCode != http.StatusSeeOther {
-				t.Errorf("%s: status %d makes the browser post again to %q", what, resp.StatusCode, resp.Header.Get("Location"))
+	for name, options := range map[string][]option{"under a path": nil, "at the root": {atRoot}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "sqlite", options...)
+			for _, path := range hostilePaths {
+				if name == "at the root" {
+					path = strings.Replace(path, "/dex", "", 1)
+				}
+				for _, method := range []string{"GET", "POST", "HEAD"} {
+					w.hostilePath(method, path)
+				}
 			}
-			if resp.Header.Get("Content-Security-Policy") == "" && resp.StatusCode != http.StatusBadRequest {
-				t.Errorf("%s: status %d without the headers of a page", what, resp.StatusCode)
+			if w.code(w.browser(), w.request()) == "" {
+				t.Error("no code")
 			}
-		}
+		})
+	}
+}
+
+// atRoot gives the world an issuer without a path.
+func atRoot(c *server.Config) { c.Policy.Issuer = strings.TrimSuffix(c.Policy.Issuer, "/dex") }
+
+func (w *world) hostilePath(method, path string) {
+	w.t.Helper()
+	if path == "" {
+		path = "/"
+	}
+	resp := w.raw(method+" "+path+" HTTP/1.1", "Host: "+w.host(), "Content-Length: 0")
+	what := method + " " + path
+	w.safe(what, resp.StatusCode, resp.Header, "")
+	w.staysHere(what, resp.Header.Get("Location"))
+	if method == "POST" && resp.StatusCode >= 300 && resp.StatusCode < 400 && resp.StatusCode != http.StatusSeeOther {
+		w.t.Errorf("%s: status %d makes the browser post again to %q", what, resp.StatusCode, resp.Header.Get("Location"))
+	}
+	if resp.Header.Get("Content-Security-Policy") == "" && resp.StatusCode != http.StatusBadRequest {
+		w.t.Errorf("%s: status %d without the headers of a page", what, resp.StatusCode)
 	}
 }
 

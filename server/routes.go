@@ -184,13 +184,19 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	s.page(w, r, http.StatusNotFound, web.Error{Kind: web.ErrorNotFound})
 }
 
+// clean reports whether the mux takes a path as it is.
+func clean(p string) bool {
+	c := path.Clean(p)
+	return p == c || c != "/" && p == c+"/"
+}
+
 // postsStay keeps the mux from answering a path that is not clean ("//", "..")
 // with its 307: passwords, codes and client secrets are posted, and a 307 makes
 // whoever posted them post them again, elsewhere (RFC 9700 section 4.12).
 func (s *Server) postsStay(mux http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		safe := r.Method == http.MethodGet || r.Method == http.MethodHead
-		if clean := path.Clean(r.URL.Path); safe || r.URL.Path == clean || r.URL.Path == clean+"/" {
+		if safe || clean(r.URL.Path) {
 			mux.ServeHTTP(w, r)
 			return
 		}
