@@ -1,0 +1,122 @@
+package script
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+
+	"github.com/countersign/countersign/e2e/person"
+)
+
+// leave is where relying parties of scripts want people back: an address that a
+// public client may use, and that nobody asks.
+const leave = "http://127.0.0.1:9/callback"
+
+// Party is a relying party: go-oidc and x/oauth2, which nobody here wrote.
+type Party struct {
+	http     *http.Client
+	provider *oidc.Provider
+	config   oauth2.Config
+}
+
+// NewParty reads the discovery document.
+func NewParty(ctx context.Context, client *http.Client, issuer, id, secret string) (*Party, error) {
+	provider, err := oidc.NewProvider(oidc.ClientContext(ctx, client), issuer)
+	if err != nil {
+		return nil, err
+	}
+	return &Party{http: client, provider: provider, config: oauth2.Config{
+		ClientID: id, ClientSecret: secret, Endpoint: provider.Endpoint(), RedirectURL: leave,
+		Scopes: []string{oidc.ScopeOpenID, "email", "profile", "groups"},
+	}}, nil
+}
+
+// Tokens are what a sign-in gave, verified.
+type Tokens struct{ ID, Access string }
+
+// SignIn sends a person through everything, and redeems and verifies what comes
+// back.
+func (p *Party) SignIn(ctx context.Context, who *person.Person, as account) (Tokens, error) {
+	who.Leave = leave
+	state, nonce, verifier := oauth2.GenerateVerifier(), oauth2.GenerateVerifier(), oauth2.GenerateVerifier()
+	page, err := walk(ctx, who, p.config.AuthCodeURL(state, oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier)), as)
+	if err != nil {
+		return Tokens{}, err
+	}
+	if !page.Left {
+		return Tokens{}, &stuckError{page}
+	}
+	answer := page.URL.Query()
+	if answer.Get("state") != state {
+		return Tokens{}, fmt.Errorf("the answer has another state: %v", answer)
+	}
+	ctx = oidc.ClientContext(ctx, p.http)
+	token, err := p.config.Exchange(ctx, answer.Get("code"), oauth2.VerifierOption(verifier))
+	if err != nil {
+		return Tokens{}, err
+	}
+	raw, _ := token.Extra("id_token").(string)
+	idToken, err := p.Verify(ctx, raw)
+	if err != nil {
+		return Tokens{}, err
+	}
+	if idToken.Nonce != nonce {
+		return Tokens{}, errors.New("the id_token has another nonce")
+	}
+	return Tokens{raw, token.AccessToken}, idToken.VerifyAccessToken(token.AccessToken)
+}
+
+// Verify checks an id_token with the published keys.
+func (p *Party) Verify(ctx context.Context, raw string) (*oidc.IDToken, error) {
+	ctx = oidc.ClientContext(ctx, p.http)
+	return p.provider.VerifierContext(ctx, &oidc.Config{ClientID: p.config.ClientID}).Verify(ctx, raw)
+}
+
+// UserInfo asks who an access token stands for.
+func (p *Party) UserInfo(ctx context.Context, access string) (*oidc.UserInfo, error) {
+	return p.provider.UserInfo(oidc.ClientContext(ctx, p.http), oauth2.StaticTokenSource(&oauth2.Token{AccessToken: access}))
+}
+
+// stuckError is a page that does not lead on.
+type stuckError struct{ page *person.Page }
+
+func (e *stuckError) Error() string {
+	return fmt.Sprintf("%d at %s:\n%s", e.page.Status, e.page.URL, e.page.Body)
+}
+
+func (w *world) tokens(args []string) error {
+	set, args := options(args, "-sso")
+	if len(args) != 5 {
+		return usageError{}
+	}
+	party, err := NewParty(w.t.Context(), w.client, args[1], args[2], one(set, "-secret", ""))
+	if err != nil {
+		return err
+	}
+	who := account{email: args[3], password: args[4], sso: set["-sso"] != nil}
+	got, err := party.SignIn(w.t.Context(), w.person(one(set, "-as", "")), who)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(w.path(args[0]+".id"), []byte(got.ID+"\n"), 0o600),
+		os.WriteFile(w.path(args[0]+".access"), []byte(got.Access+"\n"), 0o600))
+}
+
+func (w *world) verify(args []string) error {
+	if len(args) != 3 {
+		return usageError{}
+	}
+	party, err := NewParty(w.t.Context(), w.client, args[0], args[1], "")
+	if err != nil {
+		w.ts.Fatalf("discovery: %v", err)
+	}
+	_, err = party.Verify(w.t.Context(), strings.TrimSpace(w.ts.ReadFile(args[2])))
+	return err
+}
