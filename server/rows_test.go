@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"database/sql"
-	"testing"
 
 	"github.com/jackc/pgx/v5"
 	_ "modernc.org/sqlite"
@@ -40,28 +39,4 @@ func (w *world) queryRow(query string, into *int) error {
 	}
 	defer db.Close()
 	return db.QueryRowContext(w.t.Context(), query).Scan(into)
-}
-
-// exec runs a statement past the store's own interface.
-func (w *world) exec(t *testing.T, statement string) {
-	t.Helper()
-	if w.db.engine == "postgres" {
-		conn, err := pgx.Connect(t.Context(), w.db.dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close(t.Context())
-		if _, err := conn.Exec(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	db, err := sql.Open("sqlite", w.db.file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.ExecContext(t.Context(), statement); err != nil {
-		t.Fatal(err)
-	}
 }

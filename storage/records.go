@@ -20,7 +20,7 @@ type Client struct {
 	// authenticate with none and must use PKCE.
 	Public bool
 	// RedirectURIs are compared as exact strings (RFC 9700 section 2.1), the
-	// port of a loopback address excepted for public clients (RFC 8252 7.3).
+	// port of a loopback address excepted (RFC 8252 section 7.3).
 	RedirectURIs []string
 	// TrustedPeers are client ids that may request this client as an audience.
 	TrustedPeers []string

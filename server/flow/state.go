@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -75,11 +76,13 @@ func (f *Flow) cookie(id, value string, age time.Duration) *http.Cookie {
 // carry gives the browser the state of a flow. A request that does not fit into
 // a cookie is the client's error.
 func (f *Flow) carry(w http.ResponseWriter, id string, st state) error {
-	plain, err := json.Marshal(st)
-	if err != nil {
+	var plain bytes.Buffer
+	enc := json.NewEncoder(&plain)
+	enc.SetEscapeHTML(false) // it would make six bytes of each <, > and &
+	if err := enc.Encode(st); err != nil {
 		return fmt.Errorf("encoding a flow: %w", err)
 	}
-	sealed, err := f.box.Seal(plain, []byte(id))
+	sealed, err := f.box.Seal(plain.Bytes(), []byte(id))
 	if err != nil {
 		return fmt.Errorf("sealing a flow: %w", err)
 	}

@@ -28,13 +28,9 @@ func policy() oauth.Policy {
 	}
 }
 
-// webClient is confidential, nativeClient is public.
+// webClient is confidential.
 func webClient() storage.Client {
 	return storage.Client{ID: "web", RedirectURIs: []string{"https://app.example.com/cb"}}
-}
-
-func nativeClient() storage.Client {
-	return storage.Client{ID: "native", Public: true, RedirectURIs: []string{"http://127.0.0.1/cb"}}
 }
 
 // The pair of RFC 7636 appendix B.
