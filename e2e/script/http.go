@@ -48,7 +48,7 @@ func (w *world) http(args []string) error {
 	_ = resp.Header.Write(&header) // a Builder takes everything
 	fmt.Fprint(w.ts.Stderr(), strings.ReplaceAll(header.String(), "\r", ""))
 	if resp.StatusCode != status {
-		return fmt.Errorf("%s %s: %d, want %d\n%s\n%s", r.Method, args[1], resp.StatusCode, status, header.String(), body)
+		return fmt.Errorf("%s %s: %d, want %d", r.Method, args[1], resp.StatusCode, status)
 	}
 	return nil
 }

@@ -142,7 +142,7 @@ func (w *world) ended(args []string) error {
 	fmt.Fprint(w.ts.Stdout(), out)
 	fmt.Fprint(w.ts.Stderr(), errs)
 	if err == nil && how != args[1] {
-		err = fmt.Errorf("%s ended with %s, want %s:\n%s%s", args[0], how, args[1], out, errs)
+		err = fmt.Errorf("%s ended with %s, want %s", args[0], how, args[1])
 	}
 	return err
 }

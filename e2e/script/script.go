@@ -64,6 +64,7 @@ var table = []command{
 	{"signal", "TERM|INT|KILL|HUP NAME", (*world).signal, false},
 	{"ended", "NAME CODE|SIGNAL: wait for the end of a process, and take its output for stdout and stderr", (*world).ended, false},
 	{"await", "log NAME PATTERN [COUNT] | status STATUS URL | closed URL", (*world).await, false},
+	{"samerequest", "LOG: the page and header of the last http are of a request that is in the log", (*world).sameRequest, false},
 	{"jsonlines", "FILE: each line is a JSON object that names nothing twice", (*world).jsonLines, false},
 
 	// The program's HTTP face; the body is stdout, the headers are stderr.
@@ -147,6 +148,7 @@ func setup(env *testscript.Env, bin string) error {
 	env.Values[worldKey{}] = w
 	env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("CRLF", "\r\n") // which a script cannot write
 	env.Defer(w.cleanUp)
 	return nil
 }

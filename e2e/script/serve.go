@@ -136,6 +136,32 @@ func (w *world) awaitLog(name, pattern string, count []string) error {
 	})
 }
 
+var requestID = regexp.MustCompile(`(?m)^X-Request-Id: (\S+)$`)
+
+// sameRequest follows the id of a request from the answer to the log.
+func (w *world) sameRequest(args []string) error {
+	if len(args) != 1 {
+		return usageError{}
+	}
+	found := requestID.FindStringSubmatch(w.ts.ReadFile("stderr"))
+	if found == nil {
+		return errors.New("the answer has no X-Request-Id")
+	}
+	if page := w.ts.ReadFile("stdout"); !strings.Contains(page, found[1]) {
+		return fmt.Errorf("the page does not show %s:\n%s", found[1], page)
+	}
+	lines := 0
+	for line := range strings.Lines(w.text(args[0])) {
+		if strings.Contains(line, found[1]) {
+			lines++
+		}
+	}
+	if lines != 1 {
+		return fmt.Errorf("%s is in %d lines of the log, want 1", found[1], lines)
+	}
+	return nil
+}
+
 // jsonLines holds a log to what its readers expect: a line is an object, and no
 // name stands twice in it, since most readers keep only one of the two.
 func (w *world) jsonLines(args []string) error {
