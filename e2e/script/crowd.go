@@ -27,7 +27,7 @@ type crowd struct {
 func (w *world) crowd(args []string) error {
 	switch {
 	case len(args) == 6 && args[0] == "start":
-		return w.startCrowd(args[1], args[2], args[3], account{email: args[4], password: args[5]})
+		return w.startCrowd(args[1], args[2], args[3], Account{Email: args[4], Password: args[5]})
 	case w.crowded == nil:
 		return usageError{}
 	case len(args) == 2 && args[0] == "await":
@@ -38,7 +38,7 @@ func (w *world) crowd(args []string) error {
 	return usageError{}
 }
 
-func (w *world) startCrowd(count, issuer, client string, who account) error {
+func (w *world) startCrowd(count, issuer, client string, who Account) error {
 	n, err := strconv.Atoi(count)
 	if err != nil {
 		return usageError{}

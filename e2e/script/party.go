@@ -42,7 +42,7 @@ type Tokens struct{ ID, Access string }
 
 // SignIn sends a person through everything, and redeems and verifies what comes
 // back.
-func (p *Party) SignIn(ctx context.Context, who *person.Person, as account) (Tokens, error) {
+func (p *Party) SignIn(ctx context.Context, who *person.Person, as Account) (Tokens, error) {
 	who.Leave = leave
 	state, nonce, verifier := oauth2.GenerateVerifier(), oauth2.GenerateVerifier(), oauth2.GenerateVerifier()
 	page, err := walk(ctx, who, p.config.AuthCodeURL(state, oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier)), as)
@@ -99,7 +99,7 @@ func (w *world) tokens(args []string) error {
 	if err != nil {
 		return err
 	}
-	who := account{email: args[3], password: args[4], sso: set["-sso"] != nil}
+	who := Account{Email: args[3], Password: args[4], SSO: set["-sso"] != nil}
 	got, err := party.SignIn(w.t.Context(), w.person(one(set, "-as", "")), who)
 	if err != nil {
 		return err

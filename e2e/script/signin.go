@@ -25,32 +25,32 @@ func (w *world) person(name string) *person.Person {
 
 func (w *world) newPerson() *person.Person { return person.New("", w.witness) }
 
-// account is who signs in, and how.
-type account struct {
-	email, password string
-	// refuse the consent.
-	refuse bool
-	// sso: signed in already, so that asking for the password is an error.
-	sso bool
+// Account is who signs in, and how.
+type Account struct {
+	Email, Password string
+	// Refuse the consent.
+	Refuse bool
+	// SSO: signed in already, so that asking for the password is an error.
+	SSO bool
 }
 
 var errAskedForPassword = errors.New("it asks for the password")
 
 // walk goes through the pages until there is nothing more to fill in.
-func walk(ctx context.Context, p *person.Person, address string, who account) (*person.Page, error) {
+func walk(ctx context.Context, p *person.Person, address string, who Account) (*person.Page, error) {
 	page, err := p.Get(ctx, address)
 	for asked := false; err == nil; {
 		switch {
 		case page.Left || len(page.Forms) == 0:
 			return page, nil
-		case strings.Contains(page.URL.Path, "/login/") && who.sso:
+		case strings.Contains(page.URL.Path, "/login/") && who.SSO:
 			return page, errAskedForPassword
 		case strings.Contains(page.URL.Path, "/login/") && !asked:
 			asked = true
-			page, err = p.Submit(ctx, page.Forms[0], url.Values{"login": {who.email}, "password": {who.password}})
+			page, err = p.Submit(ctx, page.Forms[0], url.Values{"login": {who.Email}, "password": {who.Password}})
 		case strings.HasSuffix(page.URL.Path, "/consent"):
 			answer := "approve"
-			if who.refuse {
+			if who.Refuse {
 				answer = "deny"
 			}
 			page, err = p.Submit(ctx, page.Forms[0], url.Values{"approval": {answer}})
@@ -84,8 +84,8 @@ func (w *world) signIn(args []string) error {
 	if err != nil {
 		return err
 	}
-	page, err := walk(w.t.Context(), w.person(one(set, "-as", "")), address, account{
-		email: args[1], password: args[2], refuse: set["-refuse"] != nil, sso: set["-sso"] != nil,
+	page, err := walk(w.t.Context(), w.person(one(set, "-as", "")), address, Account{
+		Email: args[1], Password: args[2], Refuse: set["-refuse"] != nil, SSO: set["-sso"] != nil,
 	})
 	if err != nil {
 		return err
