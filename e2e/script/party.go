@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -40,24 +41,41 @@ func NewParty(ctx context.Context, client *http.Client, issuer, id, secret strin
 // Tokens are what a sign-in gave, verified.
 type Tokens struct{ ID, Access string }
 
+// code is an authorization code, with what it takes to redeem it.
+type code struct{ value, nonce, verifier string }
+
 // SignIn sends a person through everything, and redeems and verifies what comes
 // back.
 func (p *Party) SignIn(ctx context.Context, who *person.Person, as Account) (Tokens, error) {
+	c, err := p.authorize(ctx, who, as)
+	if err != nil {
+		return Tokens{}, err
+	}
+	return p.redeem(ctx, c)
+}
+
+// authorize sends a person through all pages.
+func (p *Party) authorize(ctx context.Context, who *person.Person, as Account) (code, error) {
 	who.Leave = leave
 	state, nonce, verifier := oauth2.GenerateVerifier(), oauth2.GenerateVerifier(), oauth2.GenerateVerifier()
 	page, err := walk(ctx, who, p.config.AuthCodeURL(state, oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier)), as)
 	if err != nil {
-		return Tokens{}, err
+		return code{}, err
 	}
 	if !page.Left {
-		return Tokens{}, &stuckError{page}
+		return code{}, &stuckError{page}
 	}
 	answer := page.URL.Query()
 	if answer.Get("state") != state {
-		return Tokens{}, fmt.Errorf("the answer has another state: %v", answer)
+		return code{}, fmt.Errorf("the answer has another state: %v", answer)
 	}
+	return code{answer.Get("code"), nonce, verifier}, nil
+}
+
+// redeem asks for the tokens of a code, and verifies them.
+func (p *Party) redeem(ctx context.Context, c code) (Tokens, error) {
 	ctx = oidc.ClientContext(ctx, p.http)
-	token, err := p.config.Exchange(ctx, answer.Get("code"), oauth2.VerifierOption(verifier))
+	token, err := p.config.Exchange(ctx, c.value, oauth2.VerifierOption(c.verifier))
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -66,7 +84,7 @@ func (p *Party) SignIn(ctx context.Context, who *person.Person, as Account) (Tok
 	if err != nil {
 		return Tokens{}, err
 	}
-	if idToken.Nonce != nonce {
+	if idToken.Nonce != c.nonce {
 		return Tokens{}, errors.New("the id_token has another nonce")
 	}
 	return Tokens{raw, token.AccessToken}, idToken.VerifyAccessToken(token.AccessToken)
@@ -118,5 +136,45 @@ func (w *world) verify(args []string) error {
 		w.ts.Fatalf("discovery: %v", err)
 	}
 	_, err = party.Verify(w.t.Context(), strings.TrimSpace(w.ts.ReadFile(args[2])))
+	return err
+}
+
+// keptCode is a code that a script redeems later.
+type keptCode struct {
+	party *Party
+	code
+}
+
+func (w *world) authorize(args []string) error {
+	if len(args) != 5 {
+		return usageError{}
+	}
+	party, err := NewParty(w.t.Context(), w.client, args[1], args[2], "")
+	if err != nil {
+		return err
+	}
+	c, err := party.authorize(w.t.Context(), w.newPerson(), Account{Email: args[3], Password: args[4]})
+	w.codes[args[0]] = keptCode{party, c}
+	return err
+}
+
+func (w *world) redeem(args []string) error {
+	if len(args) != 2 {
+		return usageError{}
+	}
+	kept, ok := w.codes[args[0]]
+	if !ok {
+		return fmt.Errorf("no code was kept as %s", args[0])
+	}
+	_, err := kept.party.redeem(w.t.Context(), kept.code)
+	status := http.StatusOK
+	if refused := (*oauth2.RetrieveError)(nil); errors.As(err, &refused) {
+		status, err = refused.Response.StatusCode, nil
+		fmt.Fprint(w.ts.Stdout(), string(refused.Body))
+		_ = refused.Response.Header.Write(w.ts.Stderr()) // it is memory
+	}
+	if got := strconv.Itoa(status); err == nil && got != args[1] {
+		err = fmt.Errorf("the token endpoint answers %s, want %s", got, args[1])
+	}
 	return err
 }

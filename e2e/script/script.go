@@ -10,11 +10,13 @@
 package script
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +76,8 @@ var table = []command{
 	// People and relying parties.
 	{"signin", "[-as BROWSER] [-refuse] [-sso] NAME EMAIL PASSWORD: go where the login NAME says", (*world).signIn, false},
 	{"tokens", "[-as BROWSER] [-sso] [-secret S] NAME ISSUER CLIENT EMAIL PASSWORD: into NAME.id and NAME.access", (*world).tokens, false},
+	{"authorize", "NAME ISSUER CLIENT EMAIL PASSWORD: sign in up to the code, and keep it", (*world).authorize, false},
+	{"redeem", "NAME STATUS: ask for the tokens of a code that was kept", (*world).redeem, false},
 	{"verify", "ISSUER CLIENT FILE: check an id_token from discovery and keys alone", (*world).verify, true},
 	{"crowd", "start N ISSUER CLIENT EMAIL PASSWORD | await N | stop: people who sign in all the time", (*world).crowd, false},
 	{"leaks", "FILE: it holds something of what must stay secret, of everything that went over the wire", (*world).leaks, true},
@@ -94,7 +98,7 @@ func (c command) run(ts *testscript.TestScript, neg bool, args []string) {
 	err := c.do(w, args)
 	var misuse usageError
 	switch {
-	case asUsage(err, &misuse):
+	case errors.As(err, &misuse):
 		ts.Fatalf("usage: %s %s", c.name, c.usage)
 	case neg && err == nil:
 		ts.Fatalf("unexpected success")
@@ -118,6 +122,7 @@ type world struct {
 	processes map[string]*Process
 	people    map[string]*person.Person
 	held      map[string]*heldRequest
+	codes     map[string]keptCode
 	crowded   *crowd
 	cluster   *pgcluster.Cluster
 	proxy     *tcpproxy.Proxy
@@ -135,6 +140,7 @@ func setup(env *testscript.Env, bin string) error {
 		processes: map[string]*Process{},
 		people:    map[string]*person.Person{},
 		held:      map[string]*heldRequest{},
+		codes:     map[string]keptCode{},
 	}
 	w.witness = newWitness(&http.Transport{TLSClientConfig: w.clientTLS()})
 	jar, err := cookiejar.New(nil)
@@ -190,12 +196,6 @@ type usageError struct{}
 
 func (usageError) Error() string { return "wrong use" }
 
-func asUsage(err error, into *usageError) bool {
-	u, ok := err.(usageError)
-	*into = u
-	return ok
-}
-
 // options takes the options that begin a command line off it. Those of flags
 // stand alone, all others have a value.
 func options(args []string, flags ...string) (set map[string][]string, rest []string) {
@@ -204,21 +204,12 @@ func options(args []string, flags ...string) (set map[string][]string, rest []st
 		name := args[0]
 		args = args[1:]
 		value := ""
-		if !contains(flags, name) && len(args) > 0 {
+		if !slices.Contains(flags, name) && len(args) > 0 {
 			value, args = args[0], args[1:]
 		}
 		set[name] = append(set[name], value)
 	}
 	return set, args
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }
 
 // one is the value of an option, or what it is without.
