@@ -381,3 +381,34 @@ func (endless) Read(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
+
+// Headers are a stranger's text too; the User-Agent is even stored.
+func TestHostileHeaders(t *testing.T) {
+	onEngines(t, func(t *testing.T, engine string) {
+		var log journal
+		w := newWorld(t, engine, logging(&log))
+		for name, value := range map[string]string{
+			"bytes": "x\x80\xff\xfe", "HTML": `"><script>alert(1)</script>`, "8 KB": strings.Repeat("x", 8<<10), "languages": strings.Repeat("de-DE-x-y;q=0.1,", 500),
+			"turned": "\u202eabc\u2066", "escapes": "\\x00\\r\\n%00%0d%0a", "a wild range": "*;q=NaN, -,-;;q=9e99999, en-\xff",
+		} {
+			p := w.browser()
+			p.Header = http.Header{}
+			for _, h := range []string{"User-Agent", "Accept-Language", "Referer", "X-Request-Id", "X-Forwarded-For", "Traceparent", "Baggage", "Accept", "If-None-Match", "Range"} {
+				p.Header.Set(h, value)
+			}
+			page := w.get(p, w.request())
+			w.safe(name, page.Status, page.Header, page.Body)
+			if w.code(p, w.request()) == "" {
+				t.Errorf("%s: no code", name)
+			}
+			for _, path := range []string{"/keys", "/.well-known/openid-configuration", "/", "/nowhere"} {
+				page = w.get(p, w.issuer+path)
+				w.safe(name, page.Status, page.Header, page.Body)
+			}
+			if id := page.Header.Get("X-Request-Id"); len(id) != 32 {
+				t.Errorf("%s: request id %q", name, id)
+			}
+		}
+		checkLog(t, log.String())
+	})
+}

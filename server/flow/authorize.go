@@ -162,15 +162,14 @@ func (f *Flow) advance(w http.ResponseWriter, r *http.Request, v *visit) error {
 	if err != nil {
 		return f.refuseFlow(w, r, v, err)
 	}
-	if next.Step == oauth.StepIssue {
-		return f.issue(w, r, v)
-	}
-	return f.lead(w, r, v, next)
+	return f.follow(w, r, v, next)
 }
 
-// lead sends the browser to the page of a step.
-func (f *Flow) lead(w http.ResponseWriter, r *http.Request, v *visit, next oauth.NextStep) error {
+// follow does a step that is known already.
+func (f *Flow) follow(w http.ResponseWriter, r *http.Request, v *visit, next oauth.NextStep) error {
 	switch next.Step {
+	case oauth.StepIssue:
+		return f.issue(w, r, v)
 	case oauth.StepChooseConnector:
 		return f.proceed(w, r, v, "connectors")
 	case oauth.StepLogin:

@@ -172,8 +172,7 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 	case issue:
 		return f.finish(w, r, v, *in.Grant)
 	}
-	// Not asked anew: after the sign-in is stored nothing may fail any more.
-	return f.lead(w, r, v, next)
+	return f.follow(w, r, v, next)
 }
 
 // newIdentity is the record of what a connector said.
