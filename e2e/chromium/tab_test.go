@@ -245,3 +245,14 @@ func (b *tab) cookies(address string) map[string]*network.Cookie {
 	}
 	return named
 }
+
+// wants compares some of the claims that the app has verified.
+func (b *tab) wants(want map[string]any) {
+	b.t.Helper()
+	claims := b.claims()
+	for name, value := range want {
+		if claims[name] != value {
+			b.t.Errorf("%s is %v, want %v", name, claims[name], value)
+		}
+	}
+}

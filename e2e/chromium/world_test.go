@@ -27,8 +27,8 @@ const (
 // people are their records.
 const people = `enablePasswordDB: true
 staticPasswords:
-- {email: ada@example.com, hash: $argon2id$v=19$m=7168,t=1,p=1$c2FsdCBvZiB0ZXN0cyAxNg$+72JAJtmIHr0iOYRKAwSKlFJjYuM79hpOlCysoxAmqA, username: ada, name: Ada Lovelace, emailVerified: true, userID: user-ada, groups: [admins, staff]}
-- {email: bob@example.com, hash: $argon2id$v=19$m=7168,t=1,p=1$c2FsdCBvZiB0ZXN0cyAxNg$+72JAJtmIHr0iOYRKAwSKlFJjYuM79hpOlCysoxAmqA, username: bob, name: Bob Kahn, userID: user-bob}
+- {email: ada@example.com, hash: '$argon2id$v=19$m=7168,t=1,p=1$c2FsdCBvZiB0ZXN0cyAxNg$+72JAJtmIHr0iOYRKAwSKlFJjYuM79hpOlCysoxAmqA', username: ada, name: Ada Lovelace, emailVerified: true, userID: user-ada, groups: [admins, staff]}
+- {email: bob@example.com, hash: '$argon2id$v=19$m=7168,t=1,p=1$c2FsdCBvZiB0ZXN0cyAxNg$+72JAJtmIHr0iOYRKAwSKlFJjYuM79hpOlCysoxAmqA', username: bob, name: Bob Kahn, emailVerified: false, userID: user-bob}
 `
 
 // world is a provider and its relying parties. app is at another site than the
@@ -55,7 +55,21 @@ func TestMain(m *testing.M) {
 func TestChromium(t *testing.T) {
 	chromium := browser.New(t)
 	for name, test := range map[string]func(*world){
-		"demo": demo,
+		"demo":              demo,
+		"wrongPassword":     wrongPassword,
+		"consentRefused":    consentRefused,
+		"remembered":        remembered,
+		"singleSignOn":      singleSignOn,
+		"onward":            onward,
+		"signOut":           signOut,
+		"promptLogin":       promptLogin,
+		"selectAccount":     selectAccount,
+		"twoTabs":           twoTabs,
+		"leftTab":           leftTab,
+		"anotherBrowser":    anotherBrowser,
+		"backButton":        backButton,
+		"reloadAfterSubmit": reloadAfterSubmit,
+		"doubleClick":       doubleClick,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -73,7 +87,7 @@ func (w *world) serve(more ...string) {
 		more = []string{people}
 	}
 	w.start(`issuer: http://{address}/dex
-web: {http: '{address}', limits: {shutdownDelay: 0s}}
+web: {http: '{address}', limits: {shutdownDelay: 1ms}}
 telemetry: {http: '{telemetry}'}
 storage: {type: sqlite3, config: {file: '{dir}/countersign.db'}}
 signer: {type: local, config: {algorithm: ES256}}
