@@ -70,6 +70,17 @@ func TestChromium(t *testing.T) {
 		"backButton":        backButton,
 		"reloadAfterSubmit": reloadAfterSubmit,
 		"doubleClick":       doubleClick,
+		"formPost":          formPost,
+		"keyboard":          keyboard,
+		"nativeApp":         nativeApp,
+		"privateScheme":     privateScheme,
+		"german":            german,
+		"framing":           framing,
+		"loginCSRF":         loginCSRF,
+		"postedRequest":     postedRequest,
+		"badRequests":       badRequests,
+		"cookies":           cookies,
+		"https":             https,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
