@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -33,6 +34,8 @@ type app struct {
 	// onward is the app, of another origin, to whose /arrived the callback sends
 	// people; nil: the callback itself shows the result.
 	onward *app
+	// busy makes the callback answer 204, so that people stay where they are.
+	busy atomic.Bool
 
 	mu      sync.Mutex
 	pending map[string]login // by state
@@ -159,6 +162,10 @@ func (a *app) authorization(more url.Values) (string, error) {
 
 // callback takes the answer: a query, or a form (response_mode=form_post).
 func (a *app) callback(w http.ResponseWriter, r *http.Request) {
+	if a.busy.Load() {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	claims, err := a.verify(r)
 	refused := (*refusal)(nil)
 	switch {

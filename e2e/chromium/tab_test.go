@@ -139,11 +139,10 @@ func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 // fail says where the tab is, and keeps a picture of it.
 func (b *tab) fail(format string, args ...any) {
 	b.t.Helper()
-	where, _ := chromedp.Run(b.ctx, chromedp.Location())
-	text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string]("document.documentElement.innerText"))
-	if where != "" {
-		browser.Screenshot(b.t, b.ctx, "failed-"+strings.ReplaceAll(b.t.Name(), "/", "-"))
-	}
+	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second) // a tab that failed may be stuck
+	defer cancel()
+	where, _ := chromedp.Run(ctx, chromedp.Location())
+	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string]("document.documentElement.innerText"))
 	b.t.Fatalf("%s\nat %s:\n%s\ndocuments: %s\nlog: %q", fmt.Sprintf(format, args...), where, text,
 		strings.Join(b.documents(), "\n           "), b.log.Take())
 }
@@ -186,7 +185,9 @@ func (b *tab) text(selector string) string {
 // ask evaluates JavaScript in the page.
 func ask[T any](b *tab, expression string) T {
 	b.t.Helper()
-	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	if err != nil {
 		b.fail("%s: %v", expression, err)
 	}

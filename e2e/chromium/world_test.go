@@ -81,6 +81,7 @@ func TestChromium(t *testing.T) {
 		"badRequests":       badRequests,
 		"cookies":           cookies,
 		"https":             https,
+		"look":              look,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
