@@ -65,10 +65,13 @@ func Screenshot(t testing.TB, ctx context.Context, name string) {
 	}
 }
 
-// Prefer makes the browser prefer a colour scheme: "light" or "dark".
+// Prefer makes the browser prefer a colour scheme: "light" or "dark". Nothing moves
+// then, so that a change of colours is not looked at halfway.
 func Prefer(t testing.TB, ctx context.Context, scheme string) {
 	t.Helper()
-	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}}
 	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, media); err != nil {
 		t.Fatalf("preferring %s: %v", scheme, err)
 	}

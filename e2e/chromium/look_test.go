@@ -2,6 +2,7 @@ package chromium_test
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -42,6 +43,11 @@ func look(w *world) {
 	b.click("button[value=approve]")
 	b.see("//h1[.='One moment']")
 	b.expect("net::ERR_ABORTED")
+	// The button comes late: the second click of a double click is not to hit it.
+	if got := ask[string](b.tab, "getComputedStyle(document.querySelector('main .button')).animation"); !strings.Contains(got, "2s") {
+		w.t.Errorf("the button comes at once: animation is %q", got)
+	}
+	b.do("waiting for the button", chromedp.Poll[chromedp.Void]("getComputedStyle(document.querySelector('main .button')).visibility === 'visible'"))
 	b.look("continue")
 	w.app.busy.Store(false)
 	b.click("main .button")
