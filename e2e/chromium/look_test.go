@@ -43,11 +43,7 @@ func look(w *world) {
 	b.click("button[value=approve]")
 	b.see("//h1[.='One moment']")
 	b.expect("net::ERR_ABORTED")
-	// The button comes late: the second click of a double click is not to hit it.
-	if got := ask[string](b.tab, "getComputedStyle(document.querySelector('main .button')).animation"); !strings.Contains(got, "2s") {
-		w.t.Errorf("the button comes at once: animation is %q", got)
-	}
-	b.do("waiting for the button", chromedp.Poll[chromedp.Void]("getComputedStyle(document.querySelector('main .button')).visibility === 'visible'"))
+	b.lateButton()
 	b.look("continue")
 	w.app.busy.Store(false)
 	b.click("main .button")
@@ -72,6 +68,16 @@ func look(w *world) {
 	b.look("signed-out")
 	b.tooMany(w)
 	b.withoutScripts(w)
+}
+
+// lateButton waits for the button of a page that goes on by itself. It comes late:
+// the second click of a double click is not to hit it.
+func (b walk) lateButton() {
+	b.t.Helper()
+	if got := ask[string](b.tab, "getComputedStyle(document.querySelector('main .button')).animation"); !strings.Contains(got, "2s") {
+		b.t.Errorf("the button comes at once: animation is %q", got)
+	}
+	b.do("waiting for the button", chromedp.Poll[chromedp.Void]("getComputedStyle(document.querySelector('main .button')).visibility === 'visible'"))
 }
 
 // tooMany tries until it is told to wait.
@@ -103,6 +109,7 @@ func (b walk) withoutScripts(w *world) {
 	b.open(w.app.address("/login?prompt=none&response_mode=form_post"))
 	b.see("main form .button")
 	call(b.tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: false})
+	b.lateButton()
 	b.look("form-post")
 }
 

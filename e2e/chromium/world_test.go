@@ -54,38 +54,41 @@ func TestMain(m *testing.M) {
 // stranger to the others.
 func TestChromium(t *testing.T) {
 	chromium := browser.New(t)
-	for name, test := range map[string]func(*world){
-		"demo":              demo,
-		"wrongPassword":     wrongPassword,
-		"consentRefused":    consentRefused,
-		"remembered":        remembered,
-		"singleSignOn":      singleSignOn,
-		"onward":            onward,
-		"signOut":           signOut,
-		"promptLogin":       promptLogin,
-		"selectAccount":     selectAccount,
-		"twoTabs":           twoTabs,
-		"leftTab":           leftTab,
-		"anotherBrowser":    anotherBrowser,
-		"backButton":        backButton,
-		"reloadAfterSubmit": reloadAfterSubmit,
-		"doubleClick":       doubleClick,
-		"formPost":          formPost,
-		"keyboard":          keyboard,
-		"nativeApp":         nativeApp,
-		"privateScheme":     privateScheme,
-		"german":            german,
-		"framing":           framing,
-		"loginCSRF":         loginCSRF,
-		"postedRequest":     postedRequest,
-		"badRequests":       badRequests,
-		"cookies":           cookies,
-		"https":             https,
-		"look":              look,
+	for _, c := range []struct {
+		name string
+		test func(*world)
+	}{
+		{"look", look}, // first, because it takes longest
+		{"demo", demo},
+		{"wrongPassword", wrongPassword},
+		{"consentRefused", consentRefused},
+		{"remembered", remembered},
+		{"singleSignOn", singleSignOn},
+		{"onward", onward},
+		{"signOut", signOut},
+		{"promptLogin", promptLogin},
+		{"selectAccount", selectAccount},
+		{"twoTabs", twoTabs},
+		{"leftTab", leftTab},
+		{"anotherBrowser", anotherBrowser},
+		{"backButton", backButton},
+		{"reloadAfterSubmit", reloadAfterSubmit},
+		{"doubleClick", doubleClick},
+		{"formPost", formPost},
+		{"keyboard", keyboard},
+		{"nativeApp", nativeApp},
+		{"privateScheme", privateScheme},
+		{"german", german},
+		{"framing", framing},
+		{"loginCSRF", loginCSRF},
+		{"postedRequest", postedRequest},
+		{"badRequests", badRequests},
+		{"cookies", cookies},
+		{"https", https},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			test(&world{t: t, chromium: chromium, client: http.DefaultClient})
+			c.test(&world{t: t, chromium: chromium, client: http.DefaultClient})
 		})
 	}
 }
