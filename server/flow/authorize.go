@@ -178,7 +178,10 @@ func (f *Flow) advance(w http.ResponseWriter, r *http.Request, v *visit) error {
 // proceed hands the state to the browser and sends it to a page of the flow. 303
 // turns a POST into a GET (RFC 9700 section 2.6: never 307).
 func (f *Flow) proceed(w http.ResponseWriter, r *http.Request, v *visit, step string) error {
-	if err := f.carry(w, v.id, v.st); err != nil {
+	if v.st.EndedAt != 0 { // it was answered: there is nothing left to ask
+		return f.lost(w, r, errNoFlow)
+	}
+	if err := f.carry(w, v.id, v.st, f.cfg.Lifetime); err != nil {
 		return f.refuse(w, r, v, err)
 	}
 	f.seeOther(w, f.path(v.id, step))

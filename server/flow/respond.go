@@ -62,7 +62,7 @@ func (f *Flow) grant(r *http.Request, req oauth.AuthorizeRequest, s storage.Sess
 
 // finish ends the flow with a code for the client.
 func (f *Flow) finish(w http.ResponseWriter, r *http.Request, v *visit, g storage.Grant) error {
-	f.drop(w, v.id)
+	f.end(w, r, v)
 	t := v.st.Request.Target()
 	return f.respond(w, r, v, t, t.Response(f.cfg.Policy.Issuer, f.cfg.Codes.Make(g.ID[:])))
 }
@@ -70,7 +70,7 @@ func (f *Flow) finish(w http.ResponseWriter, r *http.Request, v *visit, g storag
 // refuseFlow ends a flow with an error.
 func (f *Flow) refuseFlow(w http.ResponseWriter, r *http.Request, v *visit, err error) error {
 	if _, ok := errors.AsType[*oauth.AuthorizeError](err); ok {
-		f.drop(w, v.id)
+		f.end(w, r, v)
 	}
 	return f.refuse(w, r, v, err)
 }
