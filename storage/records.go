@@ -36,6 +36,17 @@ type Client struct {
 	IDTokenSigningAlg string
 	// AccessTokenFormat is "opaque" or "jwt"; empty: the server's default.
 	AccessTokenFormat string
+	// RefreshTokens override the server's when set.
+	RefreshTokens RefreshTokens
+}
+
+// RefreshTokens are a client's own limits of refresh tokens; what is zero or nil
+// is the server's.
+type RefreshTokens struct {
+	ReuseInterval    *time.Duration
+	IdleLifetime     time.Duration
+	AbsoluteLifetime time.Duration
+	DisableRotation  *bool
 }
 
 // Identity is what a connector last said of a person.

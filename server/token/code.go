@@ -38,7 +38,7 @@ func (e *Endpoint) authorizationCode(ctx context.Context, client storage.Client,
 	if err != nil {
 		return Response{}, err
 	}
-	err = e.cfg.Grants.RedeemCode(ctx, id, now, oauth.RedeemedUntil(e.cfg.Policy, now))
+	err = e.cfg.Grants.RedeemCode(ctx, id, now, oauth.RedeemedUntil(e.cfg.Policy, client, g, now))
 	if errors.Is(err, storage.ErrConflict) {
 		// Somebody else redeemed it since it was read.
 		return Response{}, e.revokeReused(ctx, id, now, oauth.ErrCodeReused())
@@ -46,7 +46,7 @@ func (e *Endpoint) authorizationCode(ctx context.Context, client storage.Client,
 	if err != nil {
 		return Response{}, fmt.Errorf("redeeming the code: %w", err)
 	}
-	return e.issue(client, g, identity, now)
+	return e.issue(client, g, identity, oauth.NewIDToken, now)
 }
 
 // revokeReused ends the grant of a code that was presented twice, so that
