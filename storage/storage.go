@@ -67,8 +67,8 @@ var (
 // changes nothing, and a lookup by such a key finds nothing. The same goes for a
 // connector, user or client id, kid or lease name of more than MaxKey bytes.
 // Two exceptions: the keys of login failures are any bytes of any length (a
-// guess is counted whatever it guesses), and of UserAgent, which only describes,
-// bytes that are not text come back as U+FFFD.
+// guess is counted whatever it guesses), and of user agents, which only
+// describe, bytes that are not text come back as U+FFFD.
 type Store interface {
 	Sessions
 	Grants
