@@ -40,7 +40,7 @@ func (t AccessToken) Encode() []byte {
 
 // DecodeAccessToken is the inverse of Encode, for bytes whose MAC was right.
 func DecodeAccessToken(b []byte) (AccessToken, error) {
-	if len(b) != AccessTokenBytes {
+	if len(b) != AccessTokenBytes || b[24]>>len(simpleScopes) != 0 {
 		return AccessToken{}, errDeadToken()
 	}
 	t := AccessToken{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -103,7 +104,7 @@ func TestAccessTokenFormat(t *testing.T) {
 
 // RFC 9068 sections 2.2 and 2.2.1.
 func TestJWTAccessToken(t *testing.T) {
-	got, err := json.Marshal(oauth.NewJWTAccessToken(policy(), grant(), [16]byte{0xff}, now))
+	got, err := json.Marshal(oauth.NewJWTAccessToken(policy(), grant(), grant().Scopes, [16]byte{0xff}, now))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestJWTAccessToken(t *testing.T) {
 // RFC 9068 sections 2.2 and 4; SECURITY: zitadel CVE-2026-56665, an absent exp.
 func TestParseJWTAccessTokenRefuses(t *testing.T) {
 	payload := func(change map[string]any) []byte {
-		raw, err := json.Marshal(oauth.NewJWTAccessToken(policy(), grant(), [16]byte{1}, now))
+		raw, err := json.Marshal(oauth.NewJWTAccessToken(policy(), grant(), grant().Scopes, [16]byte{1}, now))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +254,7 @@ func TestBearerToken(t *testing.T) {
 
 func FuzzAccessToken(f *testing.F) {
 	g := grant()
-	jwt, err := json.Marshal(oauth.NewJWTAccessToken(policy(), g, [16]byte{1}, now))
+	jwt, err := json.Marshal(oauth.NewJWTAccessToken(policy(), g, g.Scopes, [16]byte{1}, now))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -267,7 +268,7 @@ func FuzzAccessToken(f *testing.F) {
 		}
 		token, err := oauth.ParseJWTAccessToken(policy(), b)
 		if err != nil {
-			if codeOf(err) != oauth.InvalidToken || token != (oauth.AccessToken{}) {
+			if codeOf(err) != oauth.InvalidToken || !reflect.DeepEqual(token, oauth.AccessToken{}) {
 				t.Fatalf("%+v, %v", token, err)
 			}
 			return

@@ -42,7 +42,7 @@ func (e *Endpoint) refreshToken(r *http.Request, client storage.Client, form url
 		return Response{}, err
 	}
 	now := e.cfg.Now().UTC().Truncate(time.Microsecond)
-	if err := e.checkScope(r.Context(), t, req.Scope, now); err != nil {
+	if err := e.checkScope(r.Context(), client, t, req.Scope, now); err != nil {
 		return Response{}, err
 	}
 	g, id, err := e.rotate(r, client, t, now)
@@ -60,13 +60,16 @@ func (e *Endpoint) refreshToken(r *http.Request, client storage.Client, form url
 
 // checkScope refuses a scope that is too wide before anything is rotated, so that
 // a client's mistake does not cost it its token. Most requests name none.
-func (e *Endpoint) checkScope(ctx context.Context, t oauth.RefreshToken, scope string, now time.Time) error {
+func (e *Endpoint) checkScope(ctx context.Context, client storage.Client, t oauth.RefreshToken, scope string, now time.Time) error {
 	if scope == "" {
 		return nil
 	}
 	g, _, err := e.grantOf(ctx, t.GrantID, now, oauth.ErrInvalidRefreshToken())
 	if err != nil {
 		return err
+	}
+	if g.ClientID != client.ID {
+		return oauth.ErrInvalidRefreshToken()
 	}
 	_, err = oauth.Narrow(g.Scopes, scope)
 	return err
