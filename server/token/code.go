@@ -46,7 +46,11 @@ func (e *Endpoint) authorizationCode(ctx context.Context, client storage.Client,
 	if err != nil {
 		return Response{}, fmt.Errorf("redeeming the code: %w", err)
 	}
-	return e.issue(client, g, identity, oauth.NewIDToken, now)
+	resp, err := e.issue(client, g, identity, oauth.NewIDToken, now)
+	if oauth.IssuesRefreshToken(g) {
+		resp.RefreshToken = e.refreshTokenOf(g)
+	}
+	return resp, err
 }
 
 // revokeReused ends the grant of a code that was presented twice, so that

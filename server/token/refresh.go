@@ -52,10 +52,20 @@ func (e *Endpoint) refreshToken(r *http.Request, client storage.Client, form url
 	if err := oauth.CheckRefreshed(g, client, e.cfg.Connectors); err != nil {
 		return Response{}, e.revoke(r.Context(), g.ID, reasonNotAllowed, now, err)
 	}
+	// The new refresh token keeps all that was granted (RFC 6749 section 6).
+	next := e.refreshTokenOf(g)
 	if g.Scopes, err = oauth.Narrow(g.Scopes, req.Scope); err != nil {
 		return Response{}, err
 	}
-	return e.issue(client, g, id, oauth.NewRefreshedIDToken, now)
+	resp, err := e.issue(client, g, id, oauth.NewRefreshedIDToken, now)
+	resp.RefreshToken = next
+	return resp, err
+}
+
+// refreshTokenOf is the newest refresh token of a grant: always the same one.
+func (e *Endpoint) refreshTokenOf(g storage.Grant) string {
+	t := oauth.RefreshToken{GrantID: g.ID, Generation: g.Generation}
+	return e.cfg.RefreshTokens.Make(t.Encode())
 }
 
 // checkScope refuses a scope that is too wide before anything is rotated, so that

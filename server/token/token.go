@@ -145,8 +145,7 @@ func Form(r *http.Request) (url.Values, error) {
 // newIDToken is oauth.NewIDToken, or its sister for refreshes.
 type newIDToken func(p oauth.Policy, c storage.Client, g storage.Grant, id storage.Identity, alg, accessToken string, now time.Time) oauth.IDToken
 
-// issue signs the tokens of a grant whose state allows it. A refresh token is
-// that of the grant's generation.
+// issue signs the tokens of a grant whose state allows it.
 func (e *Endpoint) issue(client storage.Client, g storage.Grant, id storage.Identity, claims newIDToken, now time.Time) (Response, error) {
 	access, err := e.accessToken(client, g, now)
 	if err != nil {
@@ -157,18 +156,13 @@ func (e *Endpoint) issue(client storage.Client, g storage.Grant, id storage.Iden
 	if err != nil {
 		return Response{}, fmt.Errorf("signing an id_token: %w", err)
 	}
-	resp := Response{
+	return Response{
 		AccessToken: access,
 		TokenType:   "Bearer",
 		ExpiresIn:   int64(e.cfg.Policy.AccessTokenLifetime / time.Second),
 		IDToken:     idToken,
 		Scope:       strings.Join(g.Scopes, " "),
-	}
-	if oauth.IssuesRefreshToken(g) {
-		t := oauth.RefreshToken{GrantID: g.ID, Generation: g.Generation}
-		resp.RefreshToken = e.cfg.RefreshTokens.Make(t.Encode())
-	}
-	return resp, nil
+	}, nil
 }
 
 // writeJSON answers with what must not be cached (RFC 6749 section 5.1).
