@@ -4,12 +4,13 @@
 // It holds no connection and no transaction while an upstream thinks, asks once
 // for all who wait for the same person, and leaves an upstream alone for a moment
 // that has just failed. It refuses to turn an upstream's failure into a verdict
-// on a person: within staleIfError the last answer stands, afterwards it is
-// storage.ErrUnavailable's kind of "not now".
+// on a person: within staleIfError the last answer stands, afterwards it is "not
+// now", never "no".
 //
 // Threat: a disabled account that goes on refreshing; an upstream that hangs and
-// takes every refresh with it; a thousand refreshes that become a thousand
-// questions.
+// takes every refresh with it, or whose answer is nonsense; one broken account
+// that keeps everybody else from being asked about; a thousand refreshes that
+// become a thousand questions.
 package recheck
 
 import (
@@ -17,7 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -27,13 +28,8 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
-const (
-	// timeout bounds one question to an upstream.
-	timeout = 5 * time.Second
-	// failurePause is how long an upstream is not asked again about anybody after
-	// it failed.
-	failurePause = 5 * time.Second
-)
+// DefaultTimeout bounds one question to an upstream.
+const DefaultTimeout = 5 * time.Second
 
 // ErrGone: the person does not exist any more at the connector, is disabled, or
 // may not come in. Their grants have been revoked.
@@ -57,11 +53,13 @@ type Source struct {
 	Recheck   oauth.Recheck
 }
 
-// Config is what New needs; every field is required.
+// Config is what New needs. Store, Now and Logger are required.
 type Config struct {
 	Store Store
 	// Sources are the connectors that can be asked, by id.
 	Sources map[string]Source
+	// Timeout bounds one question to an upstream. Default: DefaultTimeout.
+	Timeout time.Duration
 	Now     func() time.Time
 	Logger  *slog.Logger
 }
@@ -70,10 +68,8 @@ type Config struct {
 type Rechecker struct {
 	cfg     Config
 	flights singleflight.Group
-
-	mu sync.Mutex
-	// paused is until when a connector is left alone.
-	paused map[string]time.Time
+	answers answers
+	pauses  pauses
 }
 
 // New checks the configuration.
@@ -81,7 +77,10 @@ func New(cfg Config) (*Rechecker, error) {
 	if cfg.Store == nil || cfg.Now == nil || cfg.Logger == nil {
 		return nil, errors.New("recheck: Store, Now and Logger are required")
 	}
-	return &Rechecker{cfg: cfg, paused: make(map[string]time.Time)}, nil
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	return &Rechecker{cfg: cfg}, nil
 }
 
 // CheckedAfter is the oldest answer at now that no connector wants renewed: what
@@ -100,68 +99,121 @@ func (r *Rechecker) CheckedAfter(now time.Time) time.Time {
 
 // Fresh makes sure that what is stored of a person may be relied on: it asks
 // their connector if the answer is too old. It returns nil when it may, ErrGone
-// when the person is gone, and an error that is storage.ErrUnavailable or
-// connector.ErrUpstream when that cannot be known now.
+// when the person is gone, ctx.Err() when the caller does not wait any longer, and
+// an error that is connector.ErrUpstream or the store's when that cannot be known
+// now.
 func (r *Rechecker) Fresh(ctx context.Context, id storage.Identity) error {
 	s, known := r.cfg.Sources[id.ConnectorID]
 	if !known || !s.Recheck.Due(id.CheckedAt, r.cfg.Now()) {
 		return nil
 	}
-	result := r.flights.DoChan(id.ConnectorID+"\x00"+id.UserID, func() (any, error) {
+	result := r.flights.DoChan(keyOf(id), func() (any, error) {
 		// Whoever asked first may hang up; the others still wait.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-		defer cancel()
-		return nil, r.ask(ctx, s, id)
+		return nil, r.ask(context.WithoutCancel(ctx), s, id)
 	})
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case answer := <-result:
-		return answer.Err
+		return r.bear(s, id, answer.Err)
 	}
 }
 
-// ask puts the question and stores the answer.
-func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) error {
-	if r.isPaused(id.ConnectorID) {
-		return r.failed(s, id, fmt.Errorf("%w: it failed a moment ago", connector.ErrUpstream))
+// bear decides for one of those who waited whether the answer that they have read
+// still stands although the upstream failed.
+func (r *Rechecker) bear(s Source, id storage.Identity, err error) error {
+	if errors.Is(err, connector.ErrUpstream) && s.Recheck.Bearable(id.CheckedAt, r.cfg.Now()) {
+		return nil
 	}
+	return err
+}
+
+// ask puts the question and stores the answer. id is as the first of those who
+// wait has read it; when that was before another flight stored an answer, that
+// one will do.
+func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) error {
 	now := r.cfg.Now().UTC().Truncate(time.Microsecond)
-	who, err := s.Refresher.Refresh(ctx, connector.Identity{
-		UserID: id.UserID, Name: id.Name, PreferredUsername: id.PreferredUsername,
-		Email: id.Email, EmailVerified: id.EmailVerified, Groups: id.Groups,
-	})
+	if at := r.answers.of(id, now); at.After(id.CheckedAt) && !s.Recheck.Due(at, now) {
+		return nil
+	}
+	if r.pauses.paused(id, now) {
+		return fmt.Errorf("rechecking a person at connector %s: %w: it failed a moment ago", id.ConnectorID, connector.ErrUpstream)
+	}
+	who, err := r.question(ctx, s, id)
 	_, denied := errors.AsType[*connector.DeniedError](err)
 	switch {
+	case errors.Is(err, connector.ErrUpstream): // whatever else it wraps
 	case errors.Is(err, connector.ErrGone):
 		return r.revoke(ctx, id, reasonGone)
 	case denied:
 		return r.revoke(ctx, id, reasonDenied)
-	case err != nil:
-		r.pause(id.ConnectorID)
-		return r.failed(s, id, err)
-	case who.UserID != id.UserID:
-		// Somebody else's answer must not become this person's.
-		return r.failed(s, id, fmt.Errorf("%w: it answered for another user id", connector.ErrUpstream))
+	case err == nil:
+		err = r.store(ctx, id, who, now)
+	default:
+		err = fmt.Errorf("%w: %w", connector.ErrUpstream, err)
 	}
-	id.Name, id.PreferredUsername, id.Email = who.Name, who.PreferredUsername, who.Email
-	id.EmailVerified, id.Groups, id.CheckedAt = who.EmailVerified, who.Groups, now
-	if err := r.cfg.Store.RecheckIdentity(ctx, id); err != nil {
-		return fmt.Errorf("storing a rechecked identity: %w", err)
+	if err != nil {
+		return r.failed(ctx, id, err)
 	}
 	return nil
 }
 
-// failed decides whether the last answer still stands.
-func (r *Rechecker) failed(s Source, id storage.Identity, cause error) error {
-	if s.Recheck.Bearable(id.CheckedAt, r.cfg.Now()) {
-		return nil
+// question asks the connector, for so long and no longer. A connector that panics
+// over an answer has failed; it must not end the process.
+func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity) (who connector.Identity, err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: panic: %v\n%s", connector.ErrUpstream, p, debug.Stack())
+		}
+	}()
+	return s.Refresher.Refresh(ctx, connector.Identity{
+		UserID: id.UserID, Name: id.Name, PreferredUsername: id.PreferredUsername,
+		Email: id.Email, EmailVerified: id.EmailVerified, Groups: id.Groups,
+	})
+}
+
+// store keeps what the connector said. now is when it was asked.
+func (r *Rechecker) store(ctx context.Context, id storage.Identity, who connector.Identity, now time.Time) error {
+	if who.UserID != id.UserID {
+		// Somebody else's answer must not become this person's.
+		return fmt.Errorf("%w: it answered for another user id", connector.ErrUpstream)
 	}
-	return fmt.Errorf("rechecking a person at connector %s: %w", id.ConnectorID, cause)
+	id.Name, id.PreferredUsername, id.Email = who.Name, who.PreferredUsername, who.Email
+	id.EmailVerified, id.Groups, id.CheckedAt = who.EmailVerified, who.Groups, now
+	err := r.cfg.Store.RecheckIdentity(ctx, id)
+	switch {
+	case errors.Is(err, storage.ErrInvalid):
+		// The upstream's nonsense is not the client's mistake.
+		return fmt.Errorf("%w: its answer cannot be kept: %v", connector.ErrUpstream, err)
+	case errors.Is(err, storage.ErrNotFound):
+		// The person's last grant has expired: the refresh will find that out.
+		return nil
+	case err != nil:
+		return fmt.Errorf("storing a rechecked identity: %w", err)
+	}
+	r.answers.add(id)
+	r.pauses.end(id)
+	return nil
+}
+
+// failed remembers that an upstream failed, and says so once. The store's failures
+// are its own.
+func (r *Rechecker) failed(ctx context.Context, id storage.Identity, err error) error {
+	if !errors.Is(err, connector.ErrUpstream) {
+		return err
+	}
+	if r.pauses.begin(id, r.cfg.Now()) {
+		r.cfg.Logger.WarnContext(ctx, "rechecking failed", slog.String("connector", id.ConnectorID),
+			slog.String("user_id", id.UserID), slog.Time("checked_at", id.CheckedAt), slog.Any("error", err))
+	}
+	return fmt.Errorf("rechecking a person at connector %s: %w", id.ConnectorID, err)
 }
 
 // revoke ends all grants of the person.
 func (r *Rechecker) revoke(ctx context.Context, id storage.Identity, reason string) error {
+	r.pauses.end(id)
 	n, err := r.cfg.Store.RevokeGrantsOf(ctx, id.ConnectorID, id.UserID, r.cfg.Now(), reason)
 	if err != nil {
 		return fmt.Errorf("revoking the grants of somebody who is gone: %w", err)
@@ -171,16 +223,4 @@ func (r *Rechecker) revoke(ctx context.Context, id storage.Identity, reason stri
 	return ErrGone
 }
 
-// isPaused reports whether a connector is to be left alone.
-func (r *Rechecker) isPaused(connectorID string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.cfg.Now().Before(r.paused[connectorID])
-}
-
-// pause leaves a connector alone for a while, and says so once.
-func (r *Rechecker) pause(connectorID string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.paused[connectorID] = r.cfg.Now().Add(failurePause)
-}
+func keyOf(id storage.Identity) string { return id.ConnectorID + "\x00" + id.UserID }
