@@ -138,6 +138,7 @@ const (
 // Only the client that the token was issued to can cause a revocation.
 func Refresh(g storage.Grant, client storage.Client, t RefreshToken, p Policy, now time.Time) (RefreshVerdict, error) {
 	policy := RefreshPolicyOf(p, client)
+	repeated := policy.repeats(g, t, now)
 	switch {
 	case g.ClientID != client.ID, g.CodeRedeemedAt.IsZero(), !IssuesRefreshToken(g),
 		!g.RevokedAt.IsZero(), !now.Before(g.ExpiresAt):
@@ -145,21 +146,31 @@ func Refresh(g storage.Grant, client storage.Client, t RefreshToken, p Policy, n
 	case t.Generation > g.Generation:
 		// We signed it, and do not know it: the database has lost a commit.
 		return RefreshRefuse, ErrInvalidRefreshToken()
-	case t.Generation == g.Generation-1 && now.Before(g.RefreshedAt.Add(policy.ReuseInterval)):
-		return RefreshRepeat, nil
-	case t.Generation < g.Generation:
+	case t.Generation < g.Generation && !repeated:
 		return RefreshReuse, ErrRefreshTokenReused()
 	case !g.RefreshedAt.Add(policy.IdleLifetime).After(now):
 		return RefreshRefuse, ErrInvalidRefreshToken()
+	case repeated:
+		return RefreshRepeat, nil
 	}
 	return RefreshRecheck, nil
 }
 
+// repeats reports whether a token is the one before the newest, and was rotated a
+// moment ago. Where rotation is off, RefreshedAt says nothing of when that was:
+// it moves on with every use of the newest.
+func (r RefreshPolicy) repeats(g storage.Grant, t RefreshToken, now time.Time) bool {
+	return r.ReuseInterval > 0 && !r.DisableRotation &&
+		t.Generation == g.Generation-1 && now.Before(g.RefreshedAt.Add(r.ReuseInterval))
+}
+
 // CheckRefreshed decides whether a grant may go on that was rotated or repeated:
-// the client must still ask for refresh tokens, and its person's connector must
-// still be there and allowed for it. Otherwise the grant is to be revoked.
-func CheckRefreshed(g storage.Grant, client storage.Client, connectors []string) error {
-	if !IssuesRefreshToken(g) || !allowed(client, g.ConnectorID) || !slices.Contains(connectors, g.ConnectorID) {
+// it must have been granted refresh tokens, its person's connector must still be
+// there and allowed for the client, and the audiences it names, whose clients are peers, must still trust the client.
+// Otherwise the grant is to be revoked.
+func CheckRefreshed(g storage.Grant, client storage.Client, connectors []string, peers map[string]storage.Client) error {
+	if !IssuesRefreshToken(g) || !allowed(client, g.ConnectorID) || !slices.Contains(connectors, g.ConnectorID) ||
+		checkAudiences(client, g.Scopes, peers) != nil {
 		return ErrInvalidRefreshToken()
 	}
 	return nil

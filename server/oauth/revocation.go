@@ -77,7 +77,8 @@ func IntrospectAccessToken(t AccessToken, g storage.Grant, id storage.Identity, 
 }
 
 // IntrospectRefreshToken describes a refresh token to the client that has it: it
-// is active when redeeming it now would succeed without asking anybody.
+// is active when redeeming it now would succeed, whatever the person's connector
+// might say.
 func IntrospectRefreshToken(t RefreshToken, g storage.Grant, id storage.Identity, client storage.Client, p Policy, now time.Time) Introspection {
 	if verdict, _ := Refresh(g, client, t, p, now); verdict != RefreshRecheck && verdict != RefreshRepeat {
 		return Introspection{}
@@ -88,10 +89,13 @@ func IntrospectRefreshToken(t RefreshToken, g storage.Grant, id storage.Identity
 	return i
 }
 
+// introspect is what both kinds have in common. The user name is the person's own
+// to release: it needs the scope that releases it elsewhere.
 func introspect(g storage.Grant, id storage.Identity, p Policy, scopes []string) Introspection {
 	return Introspection{
-		Active: true, Scope: strings.Join(scopes, " "), ClientID: g.ClientID, Username: id.PreferredUsername,
-		Subject: Subject(g.UserID, g.ConnectorID), Issuer: p.Issuer,
+		Active: true, Scope: strings.Join(scopes, " "), ClientID: g.ClientID,
+		Username: personClaims(scopes, id).PreferredUsername,
+		Subject:  Subject(g.UserID, g.ConnectorID), Issuer: p.Issuer,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
 	"github.com/countersign/countersign/server/request"
@@ -41,25 +42,36 @@ func (e *Endpoint) refreshToken(r *http.Request, client storage.Client, form url
 	if err != nil {
 		return Response{}, err
 	}
-	now := e.cfg.Now().UTC().Truncate(time.Microsecond)
-	if err := e.checkScope(r.Context(), client, t, req.Scope, now); err != nil {
+	if err := e.checkScope(r.Context(), client, t, req.Scope); err != nil {
 		return Response{}, err
 	}
-	g, id, err := e.rotate(r, client, t, now)
+	g, id, err := e.rotate(r, client, t)
 	if err != nil {
 		return Response{}, err
 	}
-	if err := oauth.CheckRefreshed(g, client, e.cfg.Connectors); err != nil {
-		return Response{}, e.revoke(r.Context(), g.ID, reasonNotAllowed, now, err)
+	if err := e.checkRefreshed(r.Context(), client, g); err != nil {
+		return Response{}, err
 	}
 	// The new refresh token keeps all that was granted (RFC 6749 section 6).
 	next := e.refreshTokenOf(g)
 	if g.Scopes, err = oauth.Narrow(g.Scopes, req.Scope); err != nil {
 		return Response{}, err
 	}
-	resp, err := e.issue(client, g, id, oauth.NewRefreshedIDToken, now)
+	resp, err := e.issue(client, g, id, oauth.NewRefreshedIDToken, e.now())
 	resp.RefreshToken = next
 	return resp, err
+}
+
+// checkRefreshed ends a grant that the configuration does not allow any more.
+func (e *Endpoint) checkRefreshed(ctx context.Context, client storage.Client, g storage.Grant) error {
+	peers, err := clients.Find(ctx, e.cfg.Clients, oauth.Audiences(g.Scopes))
+	if err != nil {
+		return fmt.Errorf("loading the audiences: %w", err)
+	}
+	if err := oauth.CheckRefreshed(g, client, e.cfg.Connectors, peers); err != nil {
+		return e.revoke(ctx, g.ID, reasonNotAllowed, e.now(), err)
+	}
+	return nil
 }
 
 // refreshTokenOf is the newest refresh token of a grant: always the same one.
@@ -70,11 +82,11 @@ func (e *Endpoint) refreshTokenOf(g storage.Grant) string {
 
 // checkScope refuses a scope that is too wide before anything is rotated, so that
 // a client's mistake does not cost it its token. Most requests name none.
-func (e *Endpoint) checkScope(ctx context.Context, client storage.Client, t oauth.RefreshToken, scope string, now time.Time) error {
+func (e *Endpoint) checkScope(ctx context.Context, client storage.Client, t oauth.RefreshToken, scope string) error {
 	if scope == "" {
 		return nil
 	}
-	g, _, err := e.grantOf(ctx, t.GrantID, now, oauth.ErrInvalidRefreshToken())
+	g, _, err := e.grantOf(ctx, t.GrantID, e.now(), oauth.ErrInvalidRefreshToken())
 	if err != nil {
 		return err
 	}
@@ -86,11 +98,14 @@ func (e *Endpoint) checkScope(ctx context.Context, client storage.Client, t oaut
 }
 
 // rotate moves the grant to its next refresh token, or finds that it was moved a
-// moment ago.
-func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.RefreshToken, now time.Time) (storage.Grant, storage.Identity, error) {
+// moment ago. Each turn reads the clock: the time in which a lost response may be
+// repeated begins with the rotation, not with a request that waited for an
+// upstream.
+func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.RefreshToken) (storage.Grant, storage.Identity, error) {
 	ctx := r.Context()
-	checkedAfter := e.cfg.Rechecker.CheckedAfter(now)
+	checkedAfter := e.cfg.Rechecker.CheckedAfter(e.now())
 	for range maxTurns {
+		now := e.now()
 		step := oauth.NewRotation(t, client, e.cfg.Policy, checkedAfter, request.UserAgent(r), request.AddressText(ctx), now)
 		g, id, err := e.cfg.Grants.RotateGrant(ctx, step)
 		if err == nil {
@@ -129,10 +144,11 @@ func (e *Endpoint) fresh(ctx context.Context, id storage.Identity) error {
 	return err
 }
 
-// revoke ends a grant before the refusal is sent.
+// revoke ends a grant before the refusal is sent, also when the client has hung up:
+// whoever replays a token could do that to escape.
 func (e *Endpoint) revoke(ctx context.Context, id storage.GrantID, reason string, now time.Time, refusal error) error {
 	request.Note(ctx, slog.String("grant", id.String()), slog.String("revoked", reason))
-	if _, err := e.cfg.Grants.RevokeGrant(ctx, id, now, reason); err != nil {
+	if _, err := e.cfg.Grants.RevokeGrant(context.WithoutCancel(ctx), id, now, reason); err != nil {
 		return fmt.Errorf("revoking a grant: %w", err)
 	}
 	return refusal

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/storage"
@@ -29,7 +28,7 @@ func (e *Endpoint) Revoke(w http.ResponseWriter, r *http.Request) error {
 	if id == (storage.GrantID{}) {
 		return writeNothing(w)
 	}
-	now := e.cfg.Now().UTC().Truncate(time.Microsecond)
+	now := e.now()
 	g, _, err := e.cfg.Grants.Grant(r.Context(), id, now)
 	if errors.Is(err, storage.ErrNotFound) {
 		return writeNothing(w)
@@ -105,7 +104,7 @@ func (e *Endpoint) introspect(r *http.Request, client storage.Client, token stri
 	if err != nil || id == (storage.GrantID{}) {
 		return oauth.Introspection{}, nil
 	}
-	now := e.cfg.Now().UTC().Truncate(time.Microsecond)
+	now := e.now()
 	g, identity, err := e.cfg.Grants.Grant(r.Context(), id, now)
 	if errors.Is(err, storage.ErrNotFound) {
 		return oauth.Introspection{}, nil

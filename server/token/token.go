@@ -67,6 +67,9 @@ func New(cfg Config) (*Endpoint, error) {
 	return &Endpoint{cfg: cfg}, nil
 }
 
+// now is the time as every engine keeps it.
+func (e *Endpoint) now() time.Time { return e.cfg.Now().UTC().Truncate(time.Microsecond) }
+
 // Response is a successful token response (RFC 6749 section 5.1, OpenID Connect
 // Core 1.0 section 3.1.3.3).
 type Response struct {

@@ -5,7 +5,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/countersign/countersign/server/oauth"
 )
@@ -28,7 +27,7 @@ func (e *Endpoint) UserInfo(w http.ResponseWriter, r *http.Request) error {
 	case missing:
 		return ErrNoToken
 	}
-	t, g, id, err := e.verifyAccessToken(r.Context(), bearer, e.cfg.Now().UTC().Truncate(time.Microsecond))
+	t, g, id, err := e.verifyAccessToken(r.Context(), bearer, e.now())
 	if err != nil {
 		return err
 	}
