@@ -128,6 +128,7 @@ func (c *checker) client(path string, s *StaticClient) {
 		c.lifetime(path+".idTokenLifetime", s.IDTokenLifetime, time.Minute, 30*24*time.Hour)
 	}
 	c.refreshTokens(path+".refreshTokens", s.RefreshTokens)
+	c.publicRotation(path, s)
 	c.oneOf(path+".idTokenSigningAlg", s.IDTokenSigningAlg, "RS256", "ES256", "EdDSA")
 	c.oneOf(path+".accessTokenFormat", s.AccessTokenFormat, "opaque", "jwt")
 }

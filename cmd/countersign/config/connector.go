@@ -22,10 +22,10 @@ type Connector struct {
 	EmailDomains []string `mapstructure:"emailDomains"`
 	// Recheck is how old what the connector said of a person may be when a
 	// refresh token is used; then it is asked again. 0: never. Default: 5m.
-	Recheck *time.Duration `mapstructure:"recheck"`
-	// StaleIfError is how old it may be when the connector cannot answer.
-	// Default: 1h.
-	StaleIfError *time.Duration `mapstructure:"staleIfError"`
+	Recheck *time.Duration `mapstructure:"recheck" config:"zero"`
+	// StaleIfError is how old it may be when the connector cannot answer. 0: not
+	// older than recheck. Default: 1h.
+	StaleIfError *time.Duration `mapstructure:"staleIfError" config:"zero"`
 	// Local is config: of the type local.
 	Local *Local `mapstructure:"local" config:"variant"`
 }

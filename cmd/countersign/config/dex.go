@@ -19,7 +19,7 @@ var dexKeys = map[string]string{
 	"staticClients.clientCredentialsClaims": "there is no client_credentials grant yet; remove the key",
 	"staticClients.mfaChain":                "second factors belong to the upstream; remove the key",
 	"staticClients.postLogoutRedirectURIs":  "remove the key",
-	"staticClients.refreshTokenLifetime":    "every login has its own refresh token; set refreshTokens.validIfNotUsedFor; remove the key",
+	"staticClients.refreshTokenLifetime":    "refresh tokens do not end with the browser session yet, only by refreshTokens.validIfNotUsedFor and refreshTokens.absoluteLifetime; remove the key",
 	"web.allowedHeaders":                    "the headers that CORS needs are always allowed; remove the key",
 	"web.clientRemoteIP":                    "list the addresses of your proxies in web.trustedProxies; X-Forwarded-For is read from them only",
 	"web.headers":                           "strict security headers are always sent; remove the block",

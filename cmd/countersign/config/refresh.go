@@ -8,7 +8,7 @@ type RefreshTokens struct {
 	// ReuseInterval is how long a refresh token may be presented again after it
 	// was used: the repeat gets the same successor, so that a lost response logs
 	// nobody out. 0 turns it off. Default: 10s.
-	ReuseInterval *time.Duration `mapstructure:"reuseInterval"`
+	ReuseInterval *time.Duration `mapstructure:"reuseInterval" config:"zero"`
 	// ValidIfNotUsedFor ends a login that was not refreshed for so long.
 	// Default: 12h.
 	ValidIfNotUsedFor *time.Duration `mapstructure:"validIfNotUsedFor"`
@@ -33,6 +33,18 @@ func (c *checker) refreshTokens(path string, r RefreshTokens) {
 	}
 	if r.AbsoluteLifetime != nil {
 		c.lifetime(path+".absoluteLifetime", *r.AbsoluteLifetime, time.Minute, year)
+	}
+}
+
+// publicRotation warns of a client whose stolen refresh token nobody would notice:
+// without a secret, rotation is all that binds one to its client.
+func (c *checker) publicRotation(path string, s *StaticClient) {
+	fixed := s.RefreshTokens.DisableRotation
+	if fixed == nil {
+		fixed = c.cfg.Expiry.RefreshTokens.DisableRotation
+	}
+	if s.Public && *fixed {
+		c.warn(path, "is public and its refresh tokens do not rotate: a stolen one works until it ends, and nobody notices (RFC 9700 section 2.2.2)")
 	}
 }
 
