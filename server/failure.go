@@ -44,11 +44,17 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if f.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfterSeconds)
 	}
-	if who := s.audiences[r.Pattern]; who != forPeople {
+	s.fail(w, r, s.audiences[r.Pattern], f)
+}
+
+// fail writes a failure for who reads it.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, who audience, f failure) {
+	if who != forPeople {
 		f.json(w, who)
 		return
 	}
-	s.site.Page(w, r, f.status, f.page(), web.PageOptions{RequestID: request.ID(r.Context())})
+	status, page := f.page()
+	s.page(w, r, status, page)
 }
 
 // failure is an error as the outside sees it.
@@ -107,15 +113,16 @@ func kindOf(code oauth.Code) web.ErrorKind {
 
 // page shows the failure to a person. An invalid_client on a page is a malformed
 // request, not a failed authentication.
-func (f *failure) page() web.Error {
-	if f.status == http.StatusUnauthorized {
-		f.status = http.StatusBadRequest
+func (f failure) page() (status int, p web.Error) {
+	status = f.status
+	if status == http.StatusUnauthorized {
+		status = http.StatusBadRequest
 	}
-	p := web.Error{Kind: f.kind}
+	p = web.Error{Kind: f.kind}
 	if f.kind == web.ErrorBadRequest || f.kind == web.ErrorDenied {
 		p.Message = f.err.Description
 	}
-	return p
+	return status, p
 }
 
 // json answers a program.
@@ -129,7 +136,7 @@ func (f failure) json(w http.ResponseWriter, who audience) {
 	}
 	h.Set("Content-Type", "application/json")
 	switch {
-	case who == forBearers && f.status < http.StatusInternalServerError:
+	case who == forBearers && f.status < http.StatusInternalServerError && f.status != http.StatusMethodNotAllowed:
 		h.Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="countersign", error="%s", error_description="%s"`, f.err.Code, f.err.Description))
 	case f.status == http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Basic realm="countersign", charset="UTF-8"`)

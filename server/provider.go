@@ -42,7 +42,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		return nil, fmt.Errorf("preparing signing keys: %w", err)
 	}
 	if err := p.keys.Load(ctx); err != nil {
-		return nil, fmt.Errorf("loading signing keys: %w", err)
+		return nil, err
 	}
 	p.browsers, err = session.New(session.Config{
 		Store: s.cfg.Store, CookieName: s.cfg.Sessions.CookieName, Secure: s.secure(),

@@ -97,6 +97,7 @@ func (s *Server) newHandler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	s.audiences = make(map[string]audience)
 	allowed := make(map[string][]string)
+	readers := make(map[string]audience)
 	for _, rt := range s.routes() {
 		h, err := s.guard(rt)
 		if err != nil {
@@ -112,9 +113,10 @@ func (s *Server) newHandler() (http.Handler, error) {
 			mux.Handle(pattern, h)
 		}
 		allowed[rt.path] = append(allowed[rt.path], methods...)
+		readers[rt.path] = rt.errors
 	}
 	for path, methods := range allowed {
-		mux.Handle(s.base()+path, s.methodNotAllowed(methods))
+		mux.Handle(s.base()+path, s.methodNotAllowed(methods, readers[path]))
 	}
 	s.mountPlain(mux)
 	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(mux)))), nil
@@ -122,12 +124,14 @@ func (s *Server) newHandler() (http.Handler, error) {
 
 // methodNotAllowed answers what none of the methods of a path took (RFC 9110
 // section 15.5.6).
-func (s *Server) methodNotAllowed(methods []string) http.Handler {
+func (s *Server) methodNotAllowed(methods []string, who audience) http.Handler {
 	slices.Sort(methods)
 	allow := strings.Join(slices.Compact(methods), ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", allow)
-		s.page(w, r, http.StatusMethodNotAllowed, web.Error{Kind: web.ErrorBadRequest, Message: "this address takes " + allow})
+		f := failure{status: http.StatusMethodNotAllowed, kind: web.ErrorBadRequest,
+			err: oauth.Error{Code: oauth.InvalidRequest, Description: "this address takes " + allow}}
+		s.fail(w, r, who, f)
 	})
 }
 

@@ -168,7 +168,7 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 	case issue:
 		return f.finish(w, r, v, *in.Grant)
 	}
-	return f.advance(w, r, v)
+	return f.follow(w, r, v, next)
 }
 
 // newIdentity is the record of what a connector said.

@@ -129,7 +129,7 @@ func (e *Endpoint) authenticate(r *http.Request, form url.Values) (storage.Clien
 	if err := oauth.AuthenticateClient(creds, client); err != nil {
 		return storage.Client{}, err
 	}
-	request.Note(r.Context(), slog.String("client", client.ID))
+	request.Note(r.Context(), slog.String("client_id", client.ID))
 	return *client, nil
 }
 
