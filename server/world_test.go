@@ -87,11 +87,13 @@ func (d database) open(t *testing.T) server.Store {
 type world struct {
 	t      *testing.T
 	issuer string
-	clock  *clock
-	store  server.Store
-	db     database
-	side   func() *sql.DB
-	http   *httptest.Server
+	// address is the issuer's path at this replica.
+	address string
+	clock   *clock
+	store   server.Store
+	db      database
+	side    func() *sql.DB
+	http    *httptest.Server
 }
 
 // Addresses of the clients of the tests. Nobody listens there: people are
@@ -124,7 +126,8 @@ func (d database) replica(t *testing.T, c *clock, options ...option) *world {
 	t.Helper()
 	w := &world{t: t, clock: c, db: d, store: d.open(t), side: d.aside(t)}
 	w.http = httptest.NewUnstartedServer(http.NotFoundHandler())
-	w.issuer = "http://" + w.http.Listener.Addr().String() + "/dex"
+	w.address = "http://" + w.http.Listener.Addr().String() + "/dex"
+	w.issuer = w.address
 	cfg := w.config(t)
 	for _, o := range options {
 		o(&cfg)
@@ -136,6 +139,7 @@ func (d database) replica(t *testing.T, c *clock, options ...option) *world {
 	w.issuer = cfg.Policy.Issuer
 	w.http.Config.Handler = s.Handler()
 	if strings.HasPrefix(w.issuer, "https:") {
+		w.address = strings.Replace(w.address, "http:", "https:", 1)
 		w.http.StartTLS()
 	} else {
 		w.http.Start()
@@ -191,6 +195,9 @@ func (w *world) config(t *testing.T) server.Config {
 	return server.Config{
 		Policy: oauth.Policy{
 			Issuer: w.issuer, SigningAlg: "ES256", AccessTokenFormat: oauth.FormatOpaque, SSOSharedWithAll: true,
+			Refresh: oauth.RefreshPolicy{
+				ReuseInterval: 10 * time.Second, IdleLifetime: 12 * time.Hour, AbsoluteLifetime: 30 * 24 * time.Hour,
+			},
 			CodeLifetime: time.Minute, IDTokenLifetime: 10 * time.Minute, AccessTokenLifetime: 10 * time.Minute,
 		},
 		Clients:     testClients(),
@@ -232,7 +239,10 @@ func staff(t *testing.T) flow.Connector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return flow.Connector{Connector: oauth.Connector{ID: "staff"}, Name: "Staff", Type: "local", Password: c}
+	return flow.Connector{
+		Connector: oauth.Connector{ID: "staff"}, Name: "Staff", Type: "local", Password: c,
+		Recheck: oauth.Recheck{After: 5 * time.Minute, StaleIfError: time.Hour},
+	}
 }
 
 // hash makes the cheapest hash that is allowed, in PHC form.
@@ -371,7 +381,7 @@ func (w *world) do(method, path string, form url.Values, header ...string) answe
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
-	r, err := http.NewRequestWithContext(w.t.Context(), method, w.issuer+path, body)
+	r, err := http.NewRequestWithContext(w.t.Context(), method, w.address+path, body)
 	if err != nil {
 		w.t.Fatal(err)
 	}

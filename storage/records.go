@@ -36,6 +36,17 @@ type Client struct {
 	IDTokenSigningAlg string
 	// AccessTokenFormat is "opaque" or "jwt"; empty: the server's default.
 	AccessTokenFormat string
+	// RefreshTokens override the server's when set.
+	RefreshTokens RefreshTokens
+}
+
+// RefreshTokens are a client's own limits of refresh tokens; what is zero or nil
+// is the server's.
+type RefreshTokens struct {
+	ReuseInterval    *time.Duration
+	IdleLifetime     time.Duration
+	AbsoluteLifetime time.Duration
+	DisableRotation  *bool
 }
 
 // Identity is what a connector last said of a person.
@@ -120,11 +131,39 @@ type Grant struct {
 	CodeRedeemedAt time.Time
 	RevokedAt      time.Time
 	RevokedReason  string
+	// Generation is that of the newest refresh token: 0 for the one that comes
+	// with the code's redemption, one more with each rotation.
+	Generation int64
+	// RefreshedAt is when the newest refresh token was issued: at the code's
+	// redemption, then at each rotation. With RefreshedUserAgent and
+	// RefreshedIPAddress it says who has it.
+	RefreshedAt        time.Time
+	RefreshedUserAgent string
+	RefreshedIPAddress string
 	// ExpiresAt is absolute: afterwards nothing of this grant is accepted.
 	ExpiresAt time.Time
 
 	UserAgent string
 	IPAddress string
+}
+
+// Rotation is the argument of Grants.RotateGrant.
+type Rotation struct {
+	ID GrantID
+	// ClientID is the client that presents the refresh token.
+	ClientID string
+	// Generation is that of the token presented; Next is what it becomes: one
+	// more, or the same where rotation is off.
+	Generation int64
+	Next       int64
+	Now        time.Time
+	// UsedAfter is the idle limit: an older RefreshedAt is too old.
+	UsedAfter time.Time
+	// CheckedAfter is the recheck limit: an identity with an older CheckedAt has
+	// to be asked for again first.
+	CheckedAfter time.Time
+	UserAgent    string
+	IPAddress    string
 }
 
 // Consent is what a person allowed a client to know.
