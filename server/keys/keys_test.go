@@ -19,6 +19,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/countersign/countersign/server/clock"
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/storage"
@@ -476,7 +477,7 @@ func TestWrongClockChangesNothing(t *testing.T) {
 	}
 	before := k.JWKS()
 	s.ahead = time.Hour
-	if err := k.Refresh(t.Context()); !errors.Is(err, keys.ErrClock) {
+	if err := k.Refresh(t.Context()); !errors.Is(err, clock.ErrWrong) {
 		t.Errorf("error %v", err)
 	}
 	if diff := cmp.Diff(before, s.replica(t, "ES256").JWKS()); diff != "" {
