@@ -489,6 +489,26 @@ func TestWrongClockChangesNothing(t *testing.T) {
 	}
 }
 
+// Nor does it keep those from it whose clocks are right.
+func TestWrongClockKeepsNobodyFromRotating(t *testing.T) {
+	s := openSite(t)
+	right := s.replica(t, "ES256")
+	config := s.config(t, "ES256")
+	config.Now = func() time.Time { return s.clock().Add(time.Hour) }
+	wrong := make1(t, config)
+	s.advance(10 * time.Second)
+	if err := wrong.Refresh(t.Context()); !errors.Is(err, clock.ErrWrong) {
+		t.Fatalf("error %v", err)
+	}
+	before := len(jwks(t, right).Keys)
+	if err := right.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(jwks(t, right).Keys); n != before+1 {
+		t.Errorf("%d keys, after %d", n, before)
+	}
+}
+
 // Another algorithm is added and the first dropped: what it signed stays valid.
 func TestAlgorithmIsReplaced(t *testing.T) {
 	s := openSite(t)

@@ -73,6 +73,11 @@ func (k *Keys) Refresh(ctx context.Context) error {
 	} else {
 		_, err = k.reload(ctx)
 	}
+	if errors.Is(err, clock.ErrWrong) {
+		// Whoever may not rotate must not keep others from it, for as long as its
+		// clock is wrong.
+		err = errors.Join(err, k.store.ReleaseLease(ctx, leaseName, k.holder))
+	}
 	if err != nil {
 		return fmt.Errorf("refreshing signing keys: %w", err)
 	}
