@@ -8,6 +8,7 @@ import (
 
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/flow"
+	"github.com/countersign/countersign/server/garbage"
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
@@ -23,6 +24,7 @@ const codeBytes = 16
 // provider is everything that needs the store and the keys.
 type provider struct {
 	keys     *keys.Keys
+	garbage  *garbage.Collector
 	flow     *flow.Flow
 	token    *token.Endpoint
 	browsers *session.Browsers
@@ -43,6 +45,13 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	}
 	if err := p.keys.Load(ctx); err != nil {
 		return nil, err
+	}
+	p.garbage, err = garbage.New(garbage.Config{
+		Store: s.cfg.Store, Interval: s.cfg.GarbageInterval, Count: s.cfg.Metrics.Garbage,
+		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing garbage collection: %w", err)
 	}
 	p.browsers, err = session.New(session.Config{
 		Store: s.cfg.Store, CookieName: s.cfg.Sessions.CookieName, Secure: s.secure(),

@@ -231,3 +231,43 @@ type Authorization struct {
 	// authorizations do not write the session.
 	TouchSession bool
 }
+
+// Table names a table whose rows expire.
+type Table string
+
+// The tables whose rows expire. (Leases expire, too, but there are a handful of
+// them, which are taken again and again.)
+const (
+	TableSessions      Table = "sessions"
+	TableGrants        Table = "grants"
+	TableConsents      Table = "consents"
+	TableLoginFailures Table = "login_failures"
+	TableIdentities    Table = "identities"
+)
+
+// Expiring are all tables whose rows expire, in the order to delete from them:
+// people after what refers to them.
+func Expiring() []Table {
+	return []Table{TableSessions, TableGrants, TableConsents, TableLoginFailures, TableIdentities}
+}
+
+// Expired is the argument of Garbage.DeleteExpired.
+type Expired struct {
+	Table Table
+	// Now: what has a later ExpiresAt is alive.
+	Now time.Time
+	// From skips what expired before it. It is the UpTo of the batch before, so
+	// that nobody walks again over what is deleted and not yet vacuumed; zero:
+	// from the beginning.
+	From time.Time
+	// Limit is the most that is deleted. Fewer deleted rows mean that this was
+	// all there is.
+	Limit int
+}
+
+// Deleted is what Garbage.DeleteExpired did.
+type Deleted struct {
+	Rows int
+	// UpTo is the latest ExpiresAt among the deleted; From when there are none.
+	UpTo time.Time
+}

@@ -77,6 +77,7 @@ type Store interface {
 	LoginFailures
 	SigningKeys
 	Leases
+	Garbage
 
 	// MasterSecret stores candidate if no master secret is stored yet, and
 	// returns the one that is. Among racing callers all get the same secret.
@@ -132,9 +133,9 @@ type Grants interface {
 	// RedeemCode moves a grant from "code issued" to "code redeemed": it sets
 	// CodeRedeemedAt and RefreshedAt to now and ExpiresAt to expiresAt, moves the
 	// identity's ExpiresAt so that it is not before, if and only if the code
-	// was not redeemed, CodeExpiresAt is after now, and the grant is neither
-	// revoked nor expired. Otherwise ErrConflict, also when there is no such
-	// grant. Among racing redeemers exactly one wins.
+	// was not redeemed, CodeExpiresAt is after now, the grant is neither revoked
+	// nor expired, and its identity is still there. Otherwise ErrConflict, also
+	// when there is no such grant. Among racing redeemers exactly one wins.
 	RedeemCode(ctx context.Context, id GrantID, now, expiresAt time.Time) error
 
 	// RotateGrant moves a grant from the generation of its newest refresh token
@@ -213,4 +214,19 @@ type Leases interface {
 
 	// ReleaseLease frees the lease if holder has it; otherwise it does nothing.
 	ReleaseLease(ctx context.Context, name, holder string) error
+}
+
+// Garbage is what has expired: every method takes it for absent already.
+type Garbage interface {
+	// DeleteExpired deletes up to Limit rows of one table whose ExpiresAt is not
+	// after Now, those first that expired first. Rows that somebody else is just
+	// changing may stay for another time.
+	//
+	// What is alive at Now is never deleted, also when it becomes so in the same
+	// moment: an identity goes only when its ExpiresAt, as SignIn and RedeemCode
+	// move it, is not after Now. A caller that is behind Now may find gone what
+	// was alive for it, never half of it: no code is redeemed for an identity
+	// that is deleted. ErrInvalid for a table that is not one of Expiring, or a
+	// Limit below one.
+	DeleteExpired(ctx context.Context, in Expired) (Deleted, error)
 }

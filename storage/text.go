@@ -163,3 +163,14 @@ func checkText(v reflect.Value, path string) error {
 	}
 	return nil
 }
+
+// Check returns what every engine must refuse as ErrInvalid.
+func (in *Expired) Check() error {
+	if !slices.Contains(Expiring(), in.Table) {
+		return fmt.Errorf("%w: rows of %q do not expire", ErrInvalid, string(in.Table))
+	}
+	if in.Limit < 1 {
+		return fmt.Errorf("%w: a limit of %d", ErrInvalid, in.Limit)
+	}
+	return nil
+}

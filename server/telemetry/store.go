@@ -147,3 +147,9 @@ func (s *store) ReleaseLease(ctx context.Context, name, holder string) (err erro
 	defer end(&err)
 	return s.Store.ReleaseLease(ctx, name, holder)
 }
+
+func (s *store) DeleteExpired(ctx context.Context, in storage.Expired) (_ storage.Deleted, err error) {
+	ctx, end := s.call(ctx, "DeleteExpired")
+	defer end(&err)
+	return s.Store.DeleteExpired(ctx, in)
+}

@@ -110,14 +110,20 @@ func (s *Store) Grant(ctx context.Context, id storage.GrantID, now time.Time) (s
 	return found, person, nil
 }
 
-// RedeemCode implements storage.Grants, in one statement. The identity is only
-// written when it would expire first.
+// RedeemCode implements storage.Grants, in one statement. The person's row is
+// held first: one that garbage collection has just deleted makes it a conflict,
+// one that is found stays. It is only written when it would expire first.
 func (s *Store) RedeemCode(ctx context.Context, id storage.GrantID, now, expiresAt time.Time) error {
 	return s.hit(ctx, "redeeming a code", `
-		WITH redeemed AS (UPDATE grants SET code_redeemed_at = $2, refreshed_at = $2, expires_at = $3
-				WHERE id = $1 AND code_redeemed_at IS NULL AND revoked_at IS NULL
-					AND code_expires_at > $2 AND expires_at > $2
-				RETURNING connector_id, user_id),
+		WITH person AS (SELECT i.connector_id, i.user_id
+				FROM grants g JOIN identities i ON i.connector_id = g.connector_id AND i.user_id = g.user_id
+				WHERE g.id = $1 AND g.code_redeemed_at IS NULL FOR KEY SHARE OF i),
+			redeemed AS (UPDATE grants g SET code_redeemed_at = $2, refreshed_at = $2, expires_at = $3
+				FROM person p
+				WHERE g.id = $1 AND g.connector_id = p.connector_id AND g.user_id = p.user_id
+					AND g.code_redeemed_at IS NULL AND g.revoked_at IS NULL
+					AND g.code_expires_at > $2 AND g.expires_at > $2
+				RETURNING g.connector_id, g.user_id),
 			kept AS (UPDATE identities i SET expires_at = $3 FROM redeemed r
 				WHERE i.connector_id = r.connector_id AND i.user_id = r.user_id AND i.expires_at < $3)
 		SELECT 1 FROM redeemed`,

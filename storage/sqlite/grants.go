@@ -102,7 +102,9 @@ func (s *Store) RedeemCode(ctx context.Context, id storage.GrantID, now, expires
 		won, err := tx.hit(`
 			UPDATE grants SET code_redeemed_at = ?2, refreshed_at = ?2, expires_at = ?3
 			WHERE id = ?1 AND code_redeemed_at IS NULL AND revoked_at IS NULL
-				AND code_expires_at > ?2 AND expires_at > ?2`,
+				AND code_expires_at > ?2 AND expires_at > ?2
+				AND EXISTS (SELECT 1 FROM identities i
+					WHERE i.connector_id = grants.connector_id AND i.user_id = grants.user_id)`,
 			id[:], micros(now), micros(expiresAt))
 		if err == nil && !won {
 			return storage.ErrConflict

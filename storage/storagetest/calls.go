@@ -66,6 +66,10 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 			return err
 		},
 		"ReleaseLease": func(ctx context.Context) error { return s.ReleaseLease(ctx, "job", "holder") },
+		"DeleteExpired": func(ctx context.Context) error {
+			_, err := s.DeleteExpired(ctx, storage.Expired{Table: storage.TableGrants, Now: epoch, Limit: 1})
+			return err
+		},
 		"MasterSecret": func(ctx context.Context) error {
 			_, err := s.MasterSecret(ctx, []byte("secret"), epoch)
 			return err

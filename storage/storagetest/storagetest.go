@@ -39,6 +39,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"text", textTests},
 		{"races", raceTests},
 		{"races of rotation", rotationRaceTests},
+		{"garbage", garbageTests},
 		{"cancellation", cancellationTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
