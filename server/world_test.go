@@ -87,13 +87,11 @@ func (d database) open(t *testing.T) server.Store {
 type world struct {
 	t      *testing.T
 	issuer string
-	// address is the issuer's path at this replica.
-	address string
-	clock   *clock
-	store   server.Store
-	db      database
-	side    func() *sql.DB
-	http    *httptest.Server
+	clock  *clock
+	store  server.Store
+	db     database
+	side   func() *sql.DB
+	http   *httptest.Server
 }
 
 // Addresses of the clients of the tests. Nobody listens there: people are
@@ -126,8 +124,7 @@ func (d database) replica(t *testing.T, c *clock, options ...option) *world {
 	t.Helper()
 	w := &world{t: t, clock: c, db: d, store: d.open(t), side: d.aside(t)}
 	w.http = httptest.NewUnstartedServer(http.NotFoundHandler())
-	w.address = "http://" + w.http.Listener.Addr().String() + "/dex"
-	w.issuer = w.address
+	w.issuer = "http://" + w.http.Listener.Addr().String() + "/dex"
 	cfg := w.config(t)
 	for _, o := range options {
 		o(&cfg)
@@ -139,7 +136,6 @@ func (d database) replica(t *testing.T, c *clock, options ...option) *world {
 	w.issuer = cfg.Policy.Issuer
 	w.http.Config.Handler = s.Handler()
 	if strings.HasPrefix(w.issuer, "https:") {
-		w.address = strings.Replace(w.address, "http:", "https:", 1)
 		w.http.StartTLS()
 	} else {
 		w.http.Start()
@@ -381,7 +377,7 @@ func (w *world) do(method, path string, form url.Values, header ...string) answe
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
-	r, err := http.NewRequestWithContext(w.t.Context(), method, w.address+path, body)
+	r, err := http.NewRequestWithContext(w.t.Context(), method, w.issuer+path, body)
 	if err != nil {
 		w.t.Fatal(err)
 	}
