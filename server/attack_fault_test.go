@@ -63,8 +63,6 @@ type act struct {
 	do    func(w *world, p *person.Person, at *person.Page) *person.Page
 }
 
-func at(*world, *person.Person) *person.Page { return nil }
-
 func signedIn(w *world, p *person.Person) *person.Page {
 	w.response(w.signIn(p, w.request("scope", "openid")))
 	return nil

@@ -176,7 +176,7 @@ func TestParallelGuessesOverHTTP(t *testing.T) {
 func TestGuessingFromOneAddress(t *testing.T) {
 	t.Parallel()
 	c := new(checks)
-	first, second := replicas(t, "sqlite", counting(c))
+	first, second := replicas(t, "sqlite", crowd, counting(c))
 	for i := range 70 {
 		w := first
 		if i%2 == 1 {
@@ -190,7 +190,7 @@ func TestGuessingFromOneAddress(t *testing.T) {
 	}
 	// A right password does not pay for them.
 	first.clock.advance(time.Minute)
-	first.guess(first.browser(), bob, bobPassword)
+	first.guess(first.browser(), "bob@example.com", "bob")
 	before := c.n.Load()
 	for i := range 5 {
 		first.guess(first.browser(), fmt.Sprintf("more%d@example.com", i), "Summer2026")
@@ -202,7 +202,7 @@ func TestGuessingFromOneAddress(t *testing.T) {
 	// A proxy speaks for many people, each with their own count; what a client
 	// writes to the left of the proxy's own entry counts for nothing.
 	c = new(checks)
-	w := newWorld(t, "sqlite", counting(c), func(cfg *server.Config) {
+	w := newWorld(t, "sqlite", crowd, counting(c), func(cfg *server.Config) {
 		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	})
 	for i := range 60 {
@@ -211,7 +211,7 @@ func TestGuessingFromOneAddress(t *testing.T) {
 	if n := c.n.Load(); n > 51 {
 		t.Errorf("%d of 60 guesses behind the proxy were checked", n)
 	}
-	if page := w.guess(w.browser(), bob, bobPassword, "X-Forwarded-For", "203.0.113.8"); !strings.HasSuffix(page.URL.Path, "/consent") {
+	if page := w.guess(w.browser(), "bob@example.com", "bob", "X-Forwarded-For", "203.0.113.8"); !strings.HasSuffix(page.URL.Path, "/consent") {
 		t.Errorf("somebody else behind the proxy: %d", page.Status)
 	}
 }

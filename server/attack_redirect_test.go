@@ -40,12 +40,22 @@ func hostileRedirects() []string {
 		all = append(all, scheme+"app.example/callback")
 	}
 	// The exception for loopback ports (RFC 8252 section 7.3), stretched.
-	for _, u := range []string{
-		"http://127.0.0.1:7777", "http://127.0.0.1:7777/", "http://127.0.0.1:7777/other", "http://127.0.0.1:0/callback", "http://127.0.0.1:65536/callback", "http://127.0.0.1:-1/callback", "http://127.0.0.1:99999999999999999999/callback", "http://127.0.0.1:7777x/callback", "http://127.0.0.1:/callback", "http://127.0.0.1:7777@evil.example/callback",
-		"http://127.0.0.1@evil.example/callback", "http://127.0.0.1.evil.example/callback", "http://127.0.0.1%2eevil.example/callback", "http://127.0.0.1\\.evil.example/callback", "http://evil.example/127.0.0.1/callback", "http://127.0.0.2/callback", "http://127.1/callback", "http://2130706433/callback", "http://0x7f.0.0.1/callback", "http://0177.0.0.1/callback", "http://0.0.0.0/callback", "http://[::1]/callback", "http://[::1]:7777/callback", "http://[::ffff:127.0.0.1]/callback", "http://[0:0:0:0:0:0:0:1]/callback", "http://localhost/callback", "http://localhost:7777/callback", "http://LOCALHOST/callback", "http://localhost.evil.example/callback", "http://127.0.0.1:7777#/callback", "http://127.0.0.1:7777?/callback", "http://127.0.0.1:7777\\/callback", "http://127.0.0.1:7777:80/callback", "http://127.0.0.1: 7777/callback", "http://127.0.0.1:+7777/callback", "http://127.0.0.1:７７７７/callback", "https://127.0.0.1:7777/callback", "http://user@127.0.0.1:7777/callback", "http://127.0.0.1:7777/callback?x=1", "http://127.0.0.1:7777/callback#x",
-	} {
-		all = append(all, u)
-	}
+	all = append(all,
+		"http://127.0.0.1:7777", "http://127.0.0.1:7777/", "http://127.0.0.1:7777/other",
+		"http://127.0.0.1:0/callback", "http://127.0.0.1:65536/callback", "http://127.0.0.1:-1/callback",
+		"http://127.0.0.1:99999999999999999999/callback", "http://127.0.0.1:7777x/callback", "http://127.0.0.1:/callback",
+		"http://127.0.0.1:7777@evil.example/callback", "http://127.0.0.1@evil.example/callback", "http://127.0.0.1.evil.example/callback",
+		"http://127.0.0.1%2eevil.example/callback", "http://127.0.0.1\\.evil.example/callback", "http://evil.example/127.0.0.1/callback",
+		"http://127.0.0.2/callback", "http://127.1/callback", "http://2130706433/callback",
+		"http://0x7f.0.0.1/callback", "http://0177.0.0.1/callback", "http://0.0.0.0/callback",
+		"http://[::1]/callback", "http://[::1]:7777/callback", "http://[::ffff:127.0.0.1]/callback",
+		"http://[0:0:0:0:0:0:0:1]/callback", "http://localhost/callback", "http://localhost:7777/callback",
+		"http://LOCALHOST/callback", "http://localhost.evil.example/callback", "http://127.0.0.1:7777#/callback",
+		"http://127.0.0.1:7777?/callback", "http://127.0.0.1:7777\\/callback", "http://127.0.0.1:7777:80/callback",
+		"http://127.0.0.1: 7777/callback", "http://127.0.0.1:+7777/callback", "http://127.0.0.1:７７７７/callback",
+		"https://127.0.0.1:7777/callback", "http://user@127.0.0.1:7777/callback", "http://127.0.0.1:7777/callback?x=1",
+		"http://127.0.0.1:7777/callback#x",
+	)
 	slices.Sort(all)
 	return slices.Compact(all)
 }

@@ -67,14 +67,17 @@ func newDatabase(t *testing.T, engine string) database {
 	return database{engine: engine, file: filepath.Join(t.TempDir(), "countersign.db")}
 }
 
+// patience is how long the stores of the tests wait: a busy machine is no outage.
+const patience = time.Minute
+
 func (d database) open(t *testing.T) server.Store {
 	t.Helper()
 	var s server.Store
 	var err error
 	if d.engine == "postgres" {
-		s, err = postgres.Open(postgres.Config{DSN: d.dsn, MaxOpenConns: 8})
+		s, err = postgres.Open(postgres.Config{DSN: d.dsn, MaxOpenConns: 8, AcquireTimeout: patience, StatementTimeout: patience})
 	} else {
-		s, err = sqlite.Open(sqlite.Config{File: d.file})
+		s, err = sqlite.Open(sqlite.Config{File: d.file, StatementTimeout: patience})
 	}
 	if err != nil {
 		t.Fatal(err)
