@@ -16,7 +16,9 @@ build: ## build bin/countersign, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/countersign
 
 run: build ## build, and serve config.example.yaml (or CONFIG=…)
-	$(BIN) serve $(CONFIG)
+	@if [ "$(CONFIG)" = config.example.yaml ]; then \
+		echo; echo 'The demo person of config.example.yaml is admin@example.com, password "password".'; echo; fi
+	@$(BIN) serve $(CONFIG)
 
 test: ## run every test, with the race detector where there is a C compiler
 	CGO_ENABLED=$(if $(RACE),1,0) $(TESTENV) $(GO) test $(RACE) -timeout 15m ./...

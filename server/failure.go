@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/token"
@@ -37,17 +38,26 @@ const (
 // out in their own words; of everything else only the request id does.
 func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
-		return // nobody is listening any more
+		// Nobody is listening any more. The status is for the record, and for who
+		// might listen after all: without it net/http would say 200.
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
 	}
 	f := translate(err, request.ID(r.Context()))
 	if f.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfterSeconds)
 	}
-	if who := s.audiences[r.Pattern]; who != forPeople {
+	s.fail(w, r, s.audiences[r.Pattern], f)
+}
+
+// fail writes a failure for who reads it.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, who audience, f failure) {
+	if who != forPeople {
 		f.json(w, who)
 		return
 	}
-	s.site.Page(w, r, f.status, f.page(), web.PageOptions{RequestID: request.ID(r.Context())})
+	status, page := f.page()
+	s.page(w, r, status, page)
 }
 
 // failure is an error as the outside sees it.
@@ -74,6 +84,9 @@ func translate(err error, requestID string) failure {
 	case errors.As(err, &tooLarge):
 		return failure{http.StatusRequestEntityTooLarge, web.ErrorBadRequest,
 			oauth.Error{Code: oauth.InvalidRequest, Description: "the request is too large"}, false}
+	case errors.Is(err, connector.ErrUpstream):
+		return failure{http.StatusServiceUnavailable, web.ErrorUpstream,
+			oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "the identity provider does not answer, try again in a moment; request " + requestID}, false}
 	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		return failure{http.StatusServiceUnavailable, web.ErrorUnavailable,
 			oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "try again in a moment; request " + requestID}, false}
@@ -103,15 +116,16 @@ func kindOf(code oauth.Code) web.ErrorKind {
 
 // page shows the failure to a person. An invalid_client on a page is a malformed
 // request, not a failed authentication.
-func (f *failure) page() web.Error {
-	if f.status == http.StatusUnauthorized {
-		f.status = http.StatusBadRequest
+func (f failure) page() (status int, p web.Error) {
+	status = f.status
+	if status == http.StatusUnauthorized {
+		status = http.StatusBadRequest
 	}
-	p := web.Error{Kind: f.kind}
+	p = web.Error{Kind: f.kind}
 	if f.kind == web.ErrorBadRequest || f.kind == web.ErrorDenied {
 		p.Message = f.err.Description
 	}
-	return p
+	return status, p
 }
 
 // json answers a program.
@@ -125,7 +139,7 @@ func (f failure) json(w http.ResponseWriter, who audience) {
 	}
 	h.Set("Content-Type", "application/json")
 	switch {
-	case who == forBearers && f.status < http.StatusInternalServerError:
+	case who == forBearers && f.status < http.StatusInternalServerError && f.status != http.StatusMethodNotAllowed:
 		h.Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="countersign", error="%s", error_description="%s"`, f.err.Code, f.err.Description))
 	case f.status == http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Basic realm="countersign", charset="UTF-8"`)

@@ -149,7 +149,7 @@ func TestFlowCookieIsSealed(t *testing.T) {
 func TestLargeRequest(t *testing.T) {
 	w := newWorld(t, "sqlite")
 	p := w.browser()
-	state := strings.Repeat("0123456789abcdef", 64) // 1 KB
+	state := strings.Repeat("0123456789<&>\"ab", 64) // 1 KB
 	back := w.response(w.signIn(p, w.request("state", state)))
 	if back.Get("state") != state {
 		t.Error("a state of 1 KB does not come back as it was")

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -75,6 +76,8 @@ func (s *Server) routes() []route {
 		{"POST", stepConsent, inFlow((*flow.Flow).Consent), forPeople, ours},
 
 		{"POST", oauth.PathToken, atToken((*token.Endpoint).Token), forClients, scripts},
+		{"POST", oauth.PathRevocation, atToken((*token.Endpoint).Revoke), forClients, scripts},
+		{"POST", oauth.PathIntrospection, atToken((*token.Endpoint).Introspect), forClients, open},
 		{"GET POST", oauth.PathUserinfo, atToken((*token.Endpoint).UserInfo), forBearers, scripts},
 
 		{"GET", "/{$}", s.home, forPeople, open},
@@ -95,6 +98,7 @@ func (s *Server) newHandler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	s.audiences = make(map[string]audience)
 	allowed := make(map[string][]string)
+	readers := make(map[string]audience)
 	for _, rt := range s.routes() {
 		h, err := s.guard(rt)
 		if err != nil {
@@ -110,22 +114,25 @@ func (s *Server) newHandler() (http.Handler, error) {
 			mux.Handle(pattern, h)
 		}
 		allowed[rt.path] = append(allowed[rt.path], methods...)
+		readers[rt.path] = rt.errors
 	}
 	for path, methods := range allowed {
-		mux.Handle(s.base()+path, s.methodNotAllowed(methods))
+		mux.Handle(s.base()+path, s.methodNotAllowed(methods, readers[path]))
 	}
 	s.mountPlain(mux)
-	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(mux)))), nil
+	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(s.postsStay(mux))))), nil
 }
 
 // methodNotAllowed answers what none of the methods of a path took (RFC 9110
 // section 15.5.6).
-func (s *Server) methodNotAllowed(methods []string) http.Handler {
+func (s *Server) methodNotAllowed(methods []string, who audience) http.Handler {
 	slices.Sort(methods)
 	allow := strings.Join(slices.Compact(methods), ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", allow)
-		s.page(w, r, http.StatusMethodNotAllowed, web.Error{Kind: web.ErrorBadRequest, Message: "this address takes " + allow})
+		f := failure{status: http.StatusMethodNotAllowed, kind: web.ErrorBadRequest,
+			err: oauth.Error{Code: oauth.InvalidRequest, Description: "this address takes " + allow}}
+		s.fail(w, r, who, f)
 	})
 }
 
@@ -173,10 +180,33 @@ func (s *Server) mountPlain(mux *http.ServeMux) {
 		}))
 		toIssuer := http.RedirectHandler(base+"/", http.StatusSeeOther)
 		mux.Handle("GET "+base, toIssuer)
+		mux.Handle(base, s.methodNotAllowed([]string{http.MethodGet}, forPeople))
 		mux.Handle("GET /{$}", toIssuer)
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.page(w, r, http.StatusNotFound, web.Error{Kind: web.ErrorNotFound})
+	mux.HandleFunc("/", s.notFound)
+}
+
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
+	s.page(w, r, http.StatusNotFound, web.Error{Kind: web.ErrorNotFound})
+}
+
+// clean reports whether the mux takes a path as it is.
+func clean(p string) bool {
+	c := path.Clean(p)
+	return p == c || c != "/" && p == c+"/"
+}
+
+// postsStay keeps the mux from answering a path that is not clean ("//", "..")
+// with its 307: passwords, codes and client secrets are posted, and a 307 makes
+// whoever posted them post them again, elsewhere (RFC 9700 section 4.12).
+func (s *Server) postsStay(mux http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		safe := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if safe || clean(r.URL.Path) {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		s.notFound(w, r)
 	})
 }
 

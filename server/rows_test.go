@@ -2,67 +2,58 @@ package server_test
 
 import (
 	"database/sql"
+	"strings"
+	"sync"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite"
 )
 
-// tables are those that requests could write to. Leases and signing keys are the
-// periodic jobs', which run beside any test.
-var tables = []string{"identities", "sessions", "grants", "consents", "login_failures"}
+// tables are those that requests may write to. (Leases are the replicas' own, and
+// come and go by the clock.)
+var tables = []string{"identities", "sessions", "grants", "consents", "login_failures", "signing_keys"}
 
-// rows counts the records of each table, past the store's own interface.
+// aside opens the database past the store's own interface, once.
+func (d database) aside(t *testing.T) func() *sql.DB {
+	return sync.OnceValue(func() *sql.DB {
+		driver, source := "pgx", d.dsn
+		if d.engine == "sqlite" {
+			driver, source = "sqlite", "file:"+d.file+"?_pragma=busy_timeout(10000)"
+		}
+		db, err := sql.Open(driver, source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.SetMaxOpenConns(1)
+		t.Cleanup(func() { db.Close() })
+		return db
+	})
+}
+
+// rows counts the records of each table.
 func (w *world) rows() map[string]int {
 	w.t.Helper()
-	counts := make(map[string]int, len(tables))
-	for _, table := range tables {
-		var n int
-		if err := w.queryRow("SELECT count(*) FROM "+table, &n); err != nil {
-			w.t.Fatal(err)
-		}
-		counts[table] = n
+	counts := make([]int, len(tables))
+	var into []any
+	for i := range tables {
+		into = append(into, &counts[i])
 	}
-	return counts
+	query := "SELECT (SELECT count(*) FROM " + strings.Join(tables, "), (SELECT count(*) FROM ") + ")"
+	if err := w.side().QueryRowContext(w.t.Context(), query).Scan(into...); err != nil {
+		w.t.Fatal(err)
+	}
+	byTable := make(map[string]int, len(tables))
+	for i, table := range tables {
+		byTable[table] = counts[i]
+	}
+	return byTable
 }
 
-func (w *world) queryRow(query string, into *int) error {
-	if w.db.engine == "postgres" {
-		conn, err := pgx.Connect(w.t.Context(), w.db.dsn)
-		if err != nil {
-			return err
-		}
-		defer conn.Close(w.t.Context())
-		return conn.QueryRow(w.t.Context(), query).Scan(into)
-	}
-	db, err := sql.Open("sqlite", w.db.file)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	return db.QueryRowContext(w.t.Context(), query).Scan(into)
-}
-
-// exec runs a statement past the store's own interface.
+// exec runs a statement.
 func (w *world) exec(t *testing.T, statement string) {
 	t.Helper()
-	if w.db.engine == "postgres" {
-		conn, err := pgx.Connect(t.Context(), w.db.dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close(t.Context())
-		if _, err := conn.Exec(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	db, err := sql.Open("sqlite", w.db.file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.ExecContext(t.Context(), statement); err != nil {
+	if _, err := w.side().ExecContext(t.Context(), statement); err != nil {
 		t.Fatal(err)
 	}
 }

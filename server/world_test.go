@@ -3,6 +3,7 @@ package server_test
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -89,6 +90,7 @@ type world struct {
 	clock  *clock
 	store  server.Store
 	db     database
+	side   func() *sql.DB
 	http   *httptest.Server
 }
 
@@ -120,7 +122,7 @@ func newWorld(t *testing.T, engine string, options ...option) *world {
 // replica starts a replica on a database.
 func (d database) replica(t *testing.T, c *clock, options ...option) *world {
 	t.Helper()
-	w := &world{t: t, clock: c, db: d, store: d.open(t)}
+	w := &world{t: t, clock: c, db: d, store: d.open(t), side: d.aside(t)}
 	w.http = httptest.NewUnstartedServer(http.NotFoundHandler())
 	w.issuer = "http://" + w.http.Listener.Addr().String() + "/dex"
 	cfg := w.config(t)
@@ -139,8 +141,26 @@ func (d database) replica(t *testing.T, c *clock, options ...option) *world {
 		w.http.Start()
 	}
 	t.Cleanup(w.http.Close)
+	w.http.Client().Transport = w.balanced(w.http.Client().Transport)
 	w.run(s)
 	return w
+}
+
+// balanced brings what is sent to the issuer to this replica, as a load balancer
+// does: replicas have one address and many sockets.
+func (w *world) balanced(next http.RoundTripper) http.RoundTripper {
+	issuer, err := url.Parse(w.issuer)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host != issuer.Host {
+			return next.RoundTrip(r)
+		}
+		here := r.Clone(r.Context())
+		here.Host, here.URL.Host = r.URL.Host, w.http.Listener.Addr().String()
+		return next.RoundTrip(here)
+	})
 }
 
 // run keeps the provider alive until the test ends, and waits until it is ready.
@@ -171,6 +191,9 @@ func (w *world) config(t *testing.T) server.Config {
 	return server.Config{
 		Policy: oauth.Policy{
 			Issuer: w.issuer, SigningAlg: "ES256", AccessTokenFormat: oauth.FormatOpaque, SSOSharedWithAll: true,
+			Refresh: oauth.RefreshPolicy{
+				ReuseInterval: 10 * time.Second, IdleLifetime: 12 * time.Hour, AbsoluteLifetime: 30 * 24 * time.Hour,
+			},
 			CodeLifetime: time.Minute, IDTokenLifetime: 10 * time.Minute, AccessTokenLifetime: 10 * time.Minute,
 		},
 		Clients:     testClients(),
@@ -212,7 +235,10 @@ func staff(t *testing.T) flow.Connector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return flow.Connector{Connector: oauth.Connector{ID: "staff"}, Name: "Staff", Type: "local", Password: c}
+	return flow.Connector{
+		Connector: oauth.Connector{ID: "staff"}, Name: "Staff", Type: "local", Password: c,
+		Recheck: oauth.Recheck{After: 5 * time.Minute, StaleIfError: time.Hour},
+	}
 }
 
 // hash makes the cheapest hash that is allowed, in PHC form.
@@ -371,7 +397,7 @@ func (w *world) do(method, path string, form url.Values, header ...string) answe
 		w.t.Fatal(err)
 	}
 	a := answer{status: resp.StatusCode, header: resp.Header, raw: string(raw)}
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+	if len(raw) > 0 && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(raw, &a.body); err != nil {
 			w.t.Fatalf("%s %s answered bad JSON: %v", method, path, err)
 		}

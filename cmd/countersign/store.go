@@ -26,7 +26,11 @@ func openEngine(c config.Storage) (server.Store, error) {
 	if s := c.SQLite3; s != nil {
 		return sqlite.Open(sqlite.Config{File: s.File, StatementTimeout: s.StatementTimeout})
 	}
-	p := c.Postgres
+	p := *c.Postgres
+	if p.DSN != "" {
+		// It says all of where to connect: the defaults of the parts do not apply.
+		p.Port, p.SSL = 0, config.SSL{}
+	}
 	return postgres.Open(postgres.Config{
 		DSN: p.DSN, Host: p.Host, Port: uint16(p.Port), Database: p.Database, User: p.User, Password: p.Password,
 		SSL:               postgres.SSL{Mode: p.SSL.Mode, CAFile: p.SSL.CAFile, KeyFile: p.SSL.KeyFile, CertFile: p.SSL.CertFile},

@@ -49,6 +49,9 @@ func (p *Person) Cookies(address string) []*http.Cookie {
 	return p.http.Jar.Cookies(u)
 }
 
+// Jar is where the browser keeps its cookies, for requests past its pages.
+func (p *Person) Jar() http.CookieJar { return p.http.Jar }
+
 // SetCookies puts cookies into the browser, as an attacker with a hand on the
 // wire might.
 func (p *Person) SetCookies(address string, cookies []*http.Cookie) {

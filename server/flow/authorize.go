@@ -161,6 +161,11 @@ func (f *Flow) advance(w http.ResponseWriter, r *http.Request, v *visit) error {
 	if err != nil {
 		return f.refuseFlow(w, r, v, err)
 	}
+	return f.follow(w, r, v, next)
+}
+
+// follow does a step that is known already.
+func (f *Flow) follow(w http.ResponseWriter, r *http.Request, v *visit, next oauth.NextStep) error {
 	switch next.Step {
 	case oauth.StepIssue:
 		return f.issue(w, r, v)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/session"
 	"github.com/countersign/countersign/server/throttle"
 	"github.com/countersign/countersign/storage"
@@ -47,9 +48,13 @@ func (f *Flow) Login(w http.ResponseWriter, r *http.Request) error {
 	}
 	a := attempt{username: r.PostForm.Get("login"), remember: r.PostForm.Get("remember") != ""}
 	var who connector.Identity
-	try := throttle.Attempt{ConnectorID: c.ID, Username: a.username, Addr: address(r)}
+	try := throttle.Attempt{ConnectorID: c.ID, Username: a.username, Addr: request.ClientAddress(r.Context())}
 	clear, err := f.cfg.Limiter.Do(r.Context(), try, func(ctx context.Context) (err error) {
 		who, err = c.Password.Login(ctx, a.username, r.PostForm.Get("password"))
+		if err == nil && who.UserID == "" {
+			// All who have no id would be one person to every client.
+			err = fmt.Errorf("%w: it gave no user id", connector.ErrUpstream)
+		}
 		return err
 	})
 	if a.err = err; err != nil {
@@ -111,7 +116,7 @@ func (f *Flow) loginFailed(w http.ResponseWriter, r *http.Request, v *visit, c *
 		return fmt.Errorf("signing in at connector %s: %w", c.ID, a.err)
 	}
 	if status == http.StatusBadGateway {
-		noteCause(r, a.err)
+		request.Cause(r.Context(), a.err)
 	}
 	f.passwordPage(w, r, v, c, status, a)
 	return nil
@@ -129,8 +134,8 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 		AMR:         who.AMR,
 		ClientID:    v.client.ID,
 		Remember:    remember,
-		UserAgent:   userAgent(r),
-		IPAddress:   clientAddress(r),
+		UserAgent:   request.UserAgent(r),
+		IPAddress:   request.AddressText(r.Context()),
 	}, v.current)
 	if err != nil {
 		return err
@@ -167,7 +172,7 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 	case issue:
 		return f.finish(w, r, v, *in.Grant)
 	}
-	return f.advance(w, r, v)
+	return f.follow(w, r, v, next)
 }
 
 // newIdentity is the record of what a connector said.

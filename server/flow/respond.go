@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/web"
 	"github.com/countersign/countersign/storage"
 )
@@ -57,7 +58,7 @@ func (f *Flow) grant(r *http.Request, req oauth.AuthorizeRequest, s storage.Sess
 	if err != nil {
 		return storage.Grant{}, err
 	}
-	return oauth.NewGrant(id, req, s, f.cfg.Policy, userAgent(r), clientAddress(r), now), nil
+	return oauth.NewGrant(id, req, s, f.cfg.Policy, request.UserAgent(r), request.AddressText(r.Context()), now), nil
 }
 
 // finish ends the flow with a code for the client.

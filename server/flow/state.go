@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,20 @@ type state struct {
 	AccountSID string `json:"k,omitempty"`
 	// EndedAt is when the flow was answered; see again. Milliseconds since 1970.
 	EndedAt int64 `json:"e,omitempty"`
+}
+
+// markRoom is what a mark adds to the cookie: a SID with its JSON, in base64url.
+const markRoom = 44
+
+// room is kept for the marks to come, so that a request which fits in the
+// beginning still does when the person has signed in.
+func (st state) room() (n int) {
+	for _, mark := range []string{st.LoginSID, st.AccountSID} {
+		if mark == "" {
+			n += markRoom
+		}
+	}
+	return n
 }
 
 // again is how long after its end a flow still takes a form, and answers with a
@@ -83,16 +98,18 @@ func (f *Flow) cookie(id, value string, age time.Duration) *http.Cookie {
 // carry gives the browser the state of a flow. A request that does not fit into
 // a cookie is the client's error.
 func (f *Flow) carry(w http.ResponseWriter, id string, st state, age time.Duration) error {
-	plain, err := json.Marshal(st)
-	if err != nil {
+	var plain bytes.Buffer
+	enc := json.NewEncoder(&plain)
+	enc.SetEscapeHTML(false) // it would make six bytes of each <, > and &
+	if err := enc.Encode(st); err != nil {
 		return fmt.Errorf("encoding a flow: %w", err)
 	}
-	sealed, err := f.box.Seal(plain, []byte(id))
+	sealed, err := f.box.Seal(plain.Bytes(), []byte(id))
 	if err != nil {
 		return fmt.Errorf("sealing a flow: %w", err)
 	}
 	value := base64.RawURLEncoding.EncodeToString(sealed)
-	if len(f.cookieName())+1+len(value) > maxCookie {
+	if len(f.cookieName())+1+len(value)+st.room() > maxCookie {
 		return st.Request.Refuse(oauth.InvalidRequest,
 			"the request is too large: state, nonce, scope and redirect_uri together must stay below about 2.5 kB")
 	}

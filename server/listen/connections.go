@@ -183,3 +183,13 @@ func (s *slot) Close() error {
 	s.release()
 	return err
 }
+
+// CloseWrite sends the end without taking back what was sent before: net/http
+// asks for it before it closes on somebody who is still sending, so that they
+// can read why (431).
+func (s *slot) CloseWrite() error {
+	if half, ok := s.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}

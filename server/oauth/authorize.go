@@ -68,7 +68,7 @@ type Lookups struct {
 // repeated, or nothing that a database could hold.
 func ClientIDOf(form url.Values) string {
 	id := parameters(form).get(ParamClientID)
-	if !wellFormed(id) {
+	if !storage.IsText(id) {
 		return ""
 	}
 	return id
@@ -115,14 +115,14 @@ func checkTarget(form url.Values, client *storage.Client) (ResponseTarget, *Erro
 		return ResponseTarget{}, refuse(InvalidRequest, "redirect_uri is given more than once")
 	case uri == "":
 		return ResponseTarget{}, refuse(InvalidRequest, "redirect_uri is missing")
-	case !wellFormed(uri) || !MatchRedirectURI(*client, uri):
+	case !storage.IsText(uri) || !MatchRedirectURI(*client, uri):
 		return ResponseTarget{}, refuse(InvalidRequest, "redirect_uri is not registered for this client: register it exactly as it is sent")
 	}
 	t := ResponseTarget{RedirectURI: uri, Mode: ModeQuery}
 	if p.get("response_mode") == ModeFormPost && canPost(uri) {
 		t.Mode = ModeFormPost
 	}
-	if state := p.get("state"); wellFormed(state) {
+	if state := p.get("state"); storage.IsText(state) {
 		t.State = state
 	}
 	return t, nil

@@ -44,7 +44,7 @@ func ParseClientCredentials(authorization string, form url.Values) (ClientCreden
 	switch {
 	case c.ClientID == "":
 		return c, refuse(InvalidClient, "client authentication is missing: send client_id, and the secret if the client has one")
-	case !wellFormed(c.ClientID):
+	case !storage.IsText(c.ClientID):
 		return c, refuse(InvalidClient, "client_id is not valid UTF-8 text")
 	}
 	if c.Secret == "" {
@@ -68,7 +68,7 @@ func parseBasic(authorization string, form parameters) (ClientCredentials, error
 		return ClientCredentials{}, malformed
 	}
 	c := ClientCredentials{Method: AuthBasic}
-	if c.ClientID, err = url.QueryUnescape(user); err != nil || c.ClientID == "" || !wellFormed(c.ClientID) {
+	if c.ClientID, err = url.QueryUnescape(user); err != nil || c.ClientID == "" || !storage.IsText(c.ClientID) {
 		return ClientCredentials{}, malformed
 	}
 	if c.Secret, err = url.QueryUnescape(password); err != nil {

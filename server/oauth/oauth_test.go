@@ -22,19 +22,16 @@ func policy() oauth.Policy {
 		SigningAlg:          "RS256",
 		SigningAlgs:         []string{"RS256"},
 		AccessTokenFormat:   oauth.FormatOpaque,
+		Refresh:             oauth.RefreshPolicy{ReuseInterval: 10 * time.Second, IdleLifetime: 12 * time.Hour, AbsoluteLifetime: 30 * 24 * time.Hour},
 		CodeLifetime:        time.Minute,
 		IDTokenLifetime:     10 * time.Minute,
 		AccessTokenLifetime: 10 * time.Minute,
 	}
 }
 
-// webClient is confidential, nativeClient is public.
+// webClient is confidential.
 func webClient() storage.Client {
 	return storage.Client{ID: "web", RedirectURIs: []string{"https://app.example.com/cb"}}
-}
-
-func nativeClient() storage.Client {
-	return storage.Client{ID: "native", Public: true, RedirectURIs: []string{"http://127.0.0.1/cb"}}
 }
 
 // The pair of RFC 7636 appendix B.

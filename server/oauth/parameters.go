@@ -5,7 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/countersign/countersign/storage"
 )
 
 // parameters reads request parameters by the rules of RFC 6749 section 3.1: one
@@ -33,16 +34,12 @@ func (p parameters) check() *Error {
 			return refuse(InvalidRequest, "parameter "+printable(name)+" is given more than once")
 		}
 		for _, v := range values {
-			if !wellFormed(v) {
+			if !storage.IsText(v) {
 				return refuse(InvalidRequest, "parameter "+printable(name)+" is not valid UTF-8 text")
 			}
 		}
 	}
 	return nil
-}
-
-func wellFormed(s string) bool {
-	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
 // words splits a list that is delimited by spaces, and by nothing else that looks

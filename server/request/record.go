@@ -47,6 +47,11 @@ func Note(ctx context.Context, attrs ...slog.Attr) {
 	r.notes = append(r.notes, attrs[:min(len(attrs), maxNotes-len(r.notes))]...)
 }
 
+// Cause puts an error into the record of the request that ctx belongs to, bounded
+// and without the queries of addresses, as Handle does with the errors of handlers.
+// It is for a fault that people see as a page of its own.
+func Cause(ctx context.Context, err error) { from(ctx).setCause(err) }
+
 // setCause keeps the first error: later ones are its consequences.
 func (r *record) setCause(err error) {
 	r.mu.Lock()

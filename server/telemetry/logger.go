@@ -18,7 +18,7 @@ func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := &slog.HandlerOptions{Level: least, ReplaceAttr: withhold}
+	options := &slog.HandlerOptions{Level: least, ReplaceAttr: render}
 	switch strings.ToLower(format) {
 	case "", "text":
 		return slog.New(slog.NewTextHandler(w, options)), nil
@@ -48,9 +48,14 @@ var secretNames = setOf(
 	"code_verifier", "authorization", "cookie", "set-cookie", "assertion", "samlresponse",
 )
 
-func withhold(_ []string, a slog.Attr) slog.Attr {
-	if secretNames[strings.ToLower(a.Key)] {
+// render withholds secrets, and gives durations their unit: JSON would have them
+// as a number of nanoseconds.
+func render(_ []string, a slog.Attr) slog.Attr {
+	switch {
+	case secretNames[strings.ToLower(a.Key)]:
 		return slog.String(a.Key, "[withheld]")
+	case a.Value.Kind() == slog.KindDuration:
+		return slog.String(a.Key, a.Value.Duration().String())
 	}
 	return a
 }

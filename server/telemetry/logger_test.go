@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/countersign/countersign/server/telemetry"
 )
@@ -37,6 +38,21 @@ func TestSecretAttributesAreWithheld(t *testing.T) {
 		logger.Debug("login", "password", "S3CRET", "Client_Secret", []byte("S3CRET"), slog.Group("form", "refresh_token", "S3CRET"), "user", "jane")
 		if got := log.String(); strings.Contains(got, "S3CRET") || !strings.Contains(got, "jane") {
 			t.Errorf("%s: %s", format, got)
+		}
+	}
+}
+
+// A number without its unit would have to be guessed at.
+func TestDurationsHaveTheirUnit(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		var log bytes.Buffer
+		logger, err := telemetry.NewLogger(&log, "info", format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logger.Info("draining", "timeout", 30*time.Second)
+		if !strings.Contains(log.String(), "30s") {
+			t.Errorf("%s: %s", format, log.String())
 		}
 	}
 }

@@ -153,6 +153,28 @@ func TestSwallowedPacketsAreAnOutageThatHeals(t *testing.T) {
 	}
 }
 
+// A process that ends does not wait for a database that says nothing: pgx alone
+// would, for 15 s, and then return no error.
+func TestClosingDoesNotWaitForSilence(t *testing.T) {
+	c := cluster(t, pgcluster.Options{})
+	proxy := tcpproxy.New(t, c.Address())
+	s, err := postgres.Open(impatient(c.DSNAt(proxy.Address())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Swallow()
+	unavailable(t, s)
+	if err := s.Close(); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("closing: %v", err)
+	}
+	if _, err := s.Ping(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("after closing: %v", err)
+	}
+}
+
 // An answer swallowed in the middle: the transition may have happened, is not
 // sent again, and the answer is not invented.
 func TestLostAcknowledgementIsUnavailable(t *testing.T) {
@@ -357,7 +379,7 @@ func TestFailover(t *testing.T) {
 	if _, _, err := lost.Grant(t.Context(), in.Grant.ID, now); err != nil {
 		t.Error(err)
 	}
-	for _, method := range []string{"Ping", "SignIn", "Authorize", "RedeemCode", "RevokeGrant", "EndSession", "AddSigningKey", "AcquireLease", "MasterSecret"} {
+	for _, method := range []string{"Ping", "SignIn", "Authorize", "RedeemCode", "RotateGrant", "RevokeGrantsOf", "RecheckIdentity", "RevokeGrant", "EndSession", "AddSigningKey", "AcquireLease", "MasterSecret"} {
 		if err := storagetest.Calls(t, lost)[method](t.Context()); !errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("%s on a standby: %v", method, err)
 		}

@@ -1,7 +1,7 @@
 // Package postgres keeps the provider's records in PostgreSQL, or in an engine
 // that speaks its protocol. Replicas share nothing but the database: there are
 // no advisory locks, notifications, triggers or sequences, and every row is
-// found by its primary key.
+// found by its primary key, but for those of RevokeGrantsOf and DeleteExpired.
 //
 // It refuses to wait: a database that is down, full, read-only, or swallows
 // packets is storage.ErrUnavailable within AcquireTimeout + StatementTimeout
@@ -53,10 +53,23 @@ func Open(c Config) (*Store, error) {
 	return s, nil
 }
 
-// Close implements storage.Store.
+// Close implements storage.Store. A database that does not answer is not waited
+// for longer than any statement: pgx would give each connection 15 s, in which an
+// operator's patience with a process that was told to end runs out.
 func (s *Store) Close() error {
-	s.pool.Close()
-	return nil
+	closed := make(chan struct{})
+	go func() {
+		s.pool.Close()
+		close(closed)
+	}()
+	timer := time.NewTimer(s.statementTimeout)
+	defer timer.Stop()
+	select {
+	case <-closed:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("closing connections: %w: no answer within %s", storage.ErrUnavailable, s.statementTimeout)
+	}
 }
 
 // Ping implements storage.Store. A database that cannot be written to (a hot
