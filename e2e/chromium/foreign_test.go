@@ -20,8 +20,8 @@ func (w *world) evil(body string) string {
 	return strings.Replace(server.URL, "127.0.0.1", "evil.localhost", 1)
 }
 
-// framing: no page of ours shows in the frame of another site (clickjacking), nor
-// of our own.
+// framing: no page of ours shows in the frame of another site (clickjacking), also
+// when an app redirects the frame here.
 func framing(w *world) {
 	w.serve()
 	b := w.stranger()

@@ -5,6 +5,7 @@ package chromium_test
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -120,4 +121,14 @@ func (w *world) start(config string) {
 		scheme = "https"
 	}
 	w.issuer = scheme + "://" + w.server.Address + "/dex"
+	w.t.Cleanup(func() { w.noSecrets(w.server.Log()) })
+}
+
+// noSecrets: what the program logs lets nobody in.
+func (w *world) noSecrets(log string) {
+	for _, secret := range []string{password, url.QueryEscape(password), "csc_", "csa_", "the-secret-of"} {
+		if strings.Contains(log, secret) {
+			w.t.Errorf("%q is in the log", secret)
+		}
+	}
 }
