@@ -96,23 +96,24 @@ func TestReplayedFlow(t *testing.T) {
 		login := w.get(p, w.request("prompt", "login consent"))
 		consent := w.submit(p, login, "login", alice, "password", alicePassword)
 		cookie := w.flowCookie(p, consent)
+		path := strings.TrimSuffix(consent.URL.Path, "/consent")
 		w.response(w.submit(p, consent, "approval", "approve"))
 		// prompt=consent asks again, though the flow had been approved.
-		plant(p, w.issuer, "/", cookie)
+		plant(p, w.issuer, path, cookie)
 		page := w.get(p, flowOf(login))
 		if !strings.HasSuffix(page.URL.Path, "/consent") {
 			t.Errorf("a replayed flow with prompt=consent leads to %s", page.URL)
 		}
 		// Somebody else has signed in since: what the first did counts not for them.
 		w.response(w.approve(p, w.submit(p, w.get(p, w.request("prompt", "login")), "login", bob, "password", bobPassword)))
-		plant(p, w.issuer, "/", cookie)
+		plant(p, w.issuer, path, cookie)
 		page = w.get(p, flowOf(login))
 		if !strings.Contains(page.URL.Path, "/login/") {
 			t.Errorf("bob goes on with alice's prompt=login at %s", page.URL)
 		}
 		// Signed out.
 		w.submit(p, w.get(p, w.issuer+"/"))
-		plant(p, w.issuer, "/", cookie)
+		plant(p, w.issuer, path, cookie)
 		if page = w.get(p, flowOf(login)); !strings.Contains(page.URL.Path, "/login/") {
 			t.Errorf("signed out, and at %s", page.URL)
 		}

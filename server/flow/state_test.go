@@ -68,12 +68,27 @@ func TestStateIsCarried(t *testing.T) {
 		}
 	}
 	now = now.Add(time.Hour)
-	if _, err := f.unseal("id", value); err != nil {
-		t.Errorf("at the end of its life: %v", err)
+	if f.over(want, http.MethodGet) {
+		t.Error("over at the end of its life")
 	}
 	now = now.Add(time.Second)
-	if _, err := f.unseal("id", value); err != errNoFlow {
-		t.Errorf("too old: %v", err)
+	if !f.over(want, http.MethodGet) || !f.over(want, http.MethodPost) {
+		t.Error("not over although too old")
+	}
+}
+
+// A flow that was answered takes a form for a moment more, and nothing else.
+func TestStateIsOver(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f := sealing(t, &now)
+	st := someState(now)
+	st.EndedAt = now.UnixMilli()
+	if f.over(st, http.MethodPost) || !f.over(st, http.MethodGet) {
+		t.Error("a finished flow takes a page, or no form")
+	}
+	now = now.Add(again + time.Millisecond)
+	if !f.over(st, http.MethodPost) {
+		t.Error("a finished flow takes a form later on")
 	}
 }
 
