@@ -30,10 +30,14 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 	"one rotator of a generation wins, and the row moves by one": func(t *testing.T, open Database) {
 		replicas := []storage.Store{open(t), open(t)}
 		in := redeemed(t, replicas[0])
-		for range rounds() {
+		for round := range rounds() {
+			n := racers
+			if round > 20 {
+				n = 8 // of many rounds, most may be small
+			}
 			var won winners
 			var moved storage.Grant
-			raceOn(t, replicas, func(_ int, s storage.Store) error {
+			crowd(t, n, replicas, func(_ int, s storage.Store) error {
 				grant, _, err := s.RotateGrant(t.Context(), rotation(in))
 				if err == nil {
 					won.Lock()
@@ -225,7 +229,7 @@ func rotateAgainstRevoke(t *testing.T, replicas []storage.Store) {
 	if chain.until == 0 {
 		close(chain.reached)
 	}
-	crowd(t, 6, replicas, func(i int, s storage.Store) error {
+	crowd(t, 4, replicas, func(i int, s storage.Store) error {
 		if i == 0 {
 			return chain.revoke(t.Context(), s)
 		}
