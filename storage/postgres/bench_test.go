@@ -18,6 +18,40 @@ func BenchmarkStore(b *testing.B) {
 	storagetest.Benchmark(b, s, c.work)
 }
 
+// BenchmarkRotate runs on a disk that is waited for.
+func BenchmarkRotate(b *testing.B) {
+	c, err := pgcluster.Start(pgcluster.Options{Fsync: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	var sent counter
+	s := open(b, postgres.Config{DSN: c.DSN(), Tracer: &sent})
+	storagetest.BenchmarkRotate(b, s, func() storagetest.Work {
+		work := sent.work()
+		work.LogBytes = logBytes(b, c.DSN())
+		return work
+	})
+}
+
+// logBytes is how much was written to the write-ahead log so far.
+func logBytes(b *testing.B, dsn string) (n int64) {
+	b.Helper()
+	conn, err := pgx.Connect(b.Context(), dsn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close(b.Context())
+	if err := conn.QueryRow(b.Context(), `SELECT (pg_current_wal_lsn() - '0/0')::bigint`).Scan(&n); err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
 // counter counts what pgx sends.
 type counter struct{ statements, roundTrips atomic.Int64 }
 

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/countersign/countersign/storage"
 	"github.com/countersign/countersign/storage/postgres"
@@ -22,9 +23,15 @@ func TestConformanceWhenSerializable(t *testing.T) {
 func conforms(t *testing.T, isolation string) {
 	storagetest.Run(t, func(t *testing.T) storagetest.Database {
 		dsn := pgcluster.With(pgcluster.Schema(t), "default_transaction_isolation", isolation)
-		open(t, postgres.Config{DSN: dsn})
-		return func(t *testing.T) storage.Store { return open(t, postgres.Config{DSN: dsn}) }
+		open(t, patient(dsn))
+		return func(t *testing.T) storage.Store { return open(t, patient(dsn)) }
 	})
+}
+
+// patient is a configuration for tests that ask what is answered, not when: the
+// machine may be busy.
+func patient(dsn string) postgres.Config {
+	return postgres.Config{DSN: dsn, ConnectionTimeout: time.Minute, AcquireTimeout: time.Minute, StatementTimeout: time.Minute}
 }
 
 // open opens and migrates a database, and closes it with the test.

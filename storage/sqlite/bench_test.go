@@ -11,3 +11,7 @@ import (
 func BenchmarkStore(b *testing.B) {
 	storagetest.Benchmark(b, open(b, sqlite.Config{File: filepath.Join(b.TempDir(), "test.db")}), nil)
 }
+
+func BenchmarkRotate(b *testing.B) {
+	storagetest.BenchmarkRotate(b, open(b, sqlite.Config{File: filepath.Join(b.TempDir(), "test.db")}), nil)
+}

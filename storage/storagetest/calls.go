@@ -99,4 +99,18 @@ func Calls(t *testing.T, s storage.Store) map[string]func(context.Context) error
 // returned with them.
 func Valid() (storage.SignIn, time.Time) { return signIn(), epoch }
 
+// Redeemed stores a grant whose code was redeemed, and returns the rotation of
+// its first refresh token.
+func Redeemed(t testing.TB, s storage.Store) storage.Rotation {
+	t.Helper()
+	in := signIn()
+	if err := s.SignIn(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RedeemCode(t.Context(), in.Grant.ID, epoch, epoch.Add(720*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	return rotation(in)
+}
+
 func isUnavailable(err error) bool { return errors.Is(err, storage.ErrUnavailable) }

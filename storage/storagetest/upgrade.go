@@ -33,3 +33,39 @@ func Upgrade(t *testing.T, s storage.Store, migrate func() error) {
 	_, _, err := s.RotateGrant(t.Context(), rotation(kept))
 	must(t, err)
 }
+
+// Version1 are the grants that a test of an upgrade has written in the form of
+// the schema's first version, by the person "user" of "connector" at "client",
+// who was checked at CheckedAt.
+type Version1 struct {
+	// Pending has a code at CheckedAt, Redeemed was redeemed then, Late is
+	// redeemed then by a process that is not upgraded yet.
+	Pending, Redeemed, Late storage.GrantID
+	CheckedAt               time.Time
+}
+
+// Works holds s, which is upgraded, to what it says of these grants.
+func (v Version1) Works(t *testing.T, s storage.Store) {
+	t.Helper()
+	must(t, s.RedeemCode(t.Context(), v.Pending, v.CheckedAt, v.CheckedAt.Add(time.Hour)))
+	for name, id := range map[string]storage.GrantID{"pending": v.Pending, "redeemed": v.Redeemed, "late": v.Late} {
+		t.Run(name, func(t *testing.T) {
+			grant, _, err := s.Grant(t.Context(), id, v.CheckedAt)
+			must(t, err)
+			equal(t, grant.Generation, int64(0))
+			equal(t, grant.RefreshedAt, v.CheckedAt)
+			equal(t, grant.RefreshedUserAgent+grant.RefreshedIPAddress, "")
+			r := storage.Rotation{ID: id, ClientID: "client", Next: 1, Now: v.CheckedAt.Add(tick),
+				UsedAfter: v.CheckedAt, CheckedAfter: v.CheckedAt.Add(-tick), UserAgent: "agent", IPAddress: "address"}
+			_, _, err = s.RotateGrant(t.Context(), r)
+			want(t, err, storage.ErrConflict) // idle
+			r.UsedAfter = v.CheckedAt.Add(-tick)
+			moved, _, err := s.RotateGrant(t.Context(), r)
+			must(t, err)
+			equal(t, moved, rotated(grant, r))
+		})
+	}
+	ended, err := s.RevokeGrantsOf(t.Context(), "connector", "user", v.CheckedAt, "gone")
+	must(t, err)
+	equal(t, ended, 3)
+}

@@ -1,0 +1,124 @@
+package postgres_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/countersign/countersign/storage"
+	"github.com/countersign/countersign/storage/postgres"
+	"github.com/countersign/countersign/storage/storagetest"
+	"github.com/countersign/countersign/storage/storagetest/pgcluster"
+)
+
+// The hot path is one statement, whatever its answer.
+func TestRotatingIsOneStatement(t *testing.T) {
+	var c counter
+	s := open(t, postgres.Config{DSN: pgcluster.Schema(t), MaxOpenConns: 1, Tracer: &c})
+	r := storagetest.Redeemed(t, s)
+	rotate(t, s, &r) // prepares it
+	once := func(name string, do func() error) {
+		t.Helper()
+		before := c.work()
+		if err := do(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		after := c.work()
+		if after.Statements-before.Statements != 1 || after.RoundTrips-before.RoundTrips != 1 {
+			t.Errorf("%s: %v, then %v", name, before, after)
+		}
+	}
+	spent := r
+	once("rotating", func() error {
+		rotate(t, s, &r)
+		return nil
+	})
+	once("a spent token", func() error {
+		if _, _, err := s.RotateGrant(t.Context(), spent); !errors.Is(err, storage.ErrConflict) {
+			t.Errorf("error %v", err)
+		}
+		return nil
+	})
+	once("a person's grants", func() error {
+		_, err := s.RevokeGrantsOf(t.Context(), "connector", "user", r.Now, "gone")
+		return err
+	})
+}
+
+// rotate rotates a grant and makes r its next rotation.
+func rotate(t testing.TB, s storage.Store, r *storage.Rotation) {
+	t.Helper()
+	grant, _, err := s.RotateGrant(t.Context(), *r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Generation, r.Next = grant.Generation, grant.Generation+1
+}
+
+// A redemption writes the identity only when it would expire first.
+func TestRedeemingWritesTheIdentityOnlyToKeepIt(t *testing.T) {
+	dsn := pgcluster.Schema(t)
+	s := open(t, postgres.Config{DSN: dsn})
+	version := func() (xmin string) {
+		t.Helper()
+		conn, err := pgx.Connect(t.Context(), dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		if err := conn.QueryRow(t.Context(), `SELECT xmin::text FROM identities`).Scan(&xmin); err != nil {
+			t.Fatal(err)
+		}
+		return xmin
+	}
+	in, now := storagetest.Valid()
+	if err := s.SignIn(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	before := version()
+	if err := s.RedeemCode(t.Context(), in.Grant.ID, now, in.Identity.ExpiresAt); err != nil {
+		t.Fatal(err)
+	}
+	if after := version(); after != before {
+		t.Error("the identity was written")
+	}
+}
+
+// Rotating updates stay on their page and write no index (heap-only tuples).
+func TestRotatingUpdatesAreHeapOnly(t *testing.T) {
+	c := cluster(t, pgcluster.Options{}) // of its own: another test's open transaction keeps dead rows
+	s, err := postgres.Open(postgres.Config{DSN: c.DSN()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const grants, rotations = 200, 2000
+	chains := make([]storage.Rotation, grants)
+	for i := range chains {
+		chains[i] = storagetest.Redeemed(t, s)
+	}
+	for i := range rotations {
+		rotate(t, s, &chains[i%grants])
+	}
+	if err := s.Close(); err != nil { // whoever goes reports what it did
+		t.Fatal(err)
+	}
+	await(t, c.DSN(), `SELECT n_tup_upd >= 2200 FROM pg_stat_user_tables WHERE relname = 'grants'`)
+	conn, err := pgx.Connect(t.Context(), c.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	var updates, hot int64
+	err = conn.QueryRow(t.Context(), `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'grants'`).Scan(&updates, &hot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d of %d updates are heap-only", hot, updates)
+	if hot*100 < updates*95 {
+		t.Errorf("%d of %d updates are heap-only", hot, updates)
+	}
+}
