@@ -39,6 +39,9 @@ var (
 	// tell which, in text or in time.
 	ErrInvalidCredentials = errors.New("invalid credentials")
 
+	// ErrGone: the person does not exist any more, or is disabled.
+	ErrGone = errors.New("the person is gone")
+
 	// ErrUpstream: the upstream could not be asked or answered nonsense. It says
 	// nothing about the person. Wrap it with the cause, for the log.
 	ErrUpstream = errors.New("upstream failed")
@@ -62,4 +65,13 @@ type PasswordConnector interface {
 	// Login returns who the person is, or an error that is or wraps
 	// ErrInvalidCredentials, *DeniedError or ErrUpstream, or ctx.Err().
 	Login(ctx context.Context, username, password string) (Identity, error)
+}
+
+// Refresher is implemented by connectors that can be asked about a person who is
+// not there, to learn whether they still exist and what has changed.
+type Refresher interface {
+	// Refresh returns what the upstream says now of the person with that UserID,
+	// whom it described as before. The UserID never changes. Its error is or wraps
+	// ErrGone, *DeniedError or ErrUpstream, or is ctx.Err().
+	Refresh(ctx context.Context, before Identity) (Identity, error)
 }

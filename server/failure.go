@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/token"
@@ -83,6 +84,9 @@ func translate(err error, requestID string) failure {
 	case errors.As(err, &tooLarge):
 		return failure{http.StatusRequestEntityTooLarge, web.ErrorBadRequest,
 			oauth.Error{Code: oauth.InvalidRequest, Description: "the request is too large"}, false}
+	case errors.Is(err, connector.ErrUpstream):
+		return failure{http.StatusServiceUnavailable, web.ErrorUpstream,
+			oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "the identity provider does not answer, try again in a moment; request " + requestID}, false}
 	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		return failure{http.StatusServiceUnavailable, web.ErrorUnavailable,
 			oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "try again in a moment; request " + requestID}, false}

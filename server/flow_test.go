@@ -260,7 +260,36 @@ func TestConsentIsForWhomItShows(t *testing.T) {
 	})
 }
 
-// Back button, double submit, reload: a clear page each time.
+// A double click on the last button: the browser forgets the first answer, so the
+// second must be as good.
+func TestDoubleSubmit(t *testing.T) {
+	onEngines(t, func(t *testing.T, engine string) {
+		w := newWorld(t, engine)
+		p := w.browser()
+		login := w.get(p, w.request())
+		consent := w.submit(p, login, "login", alice, "password", alicePassword)
+		w.response(w.submit(p, consent, "approval", "approve"))
+		w.clock.advance(4 * time.Second)
+		if a := w.redeem(w.response(w.submit(p, consent, "approval", "approve")).Get("code")); a.status != http.StatusOK {
+			t.Errorf("the code of the second submit: %d %s", a.status, a.raw)
+		}
+		// Refusing twice is refused twice; nothing else can be done any more.
+		consent = w.get(p, w.request("prompt", "consent"))
+		for range 2 {
+			if back := w.response(w.submit(p, consent, "approval", "deny")); back.Get("error") != "access_denied" {
+				t.Errorf("refusing: %v", back)
+			}
+		}
+		if page := w.get(p, consent.URL.String()); page.Status != http.StatusBadRequest {
+			t.Errorf("reading the page of an ended flow: status %d", page.Status)
+		}
+		if page := w.submit(p, consent, "approval", "neither"); page.Status != http.StatusBadRequest {
+			t.Errorf("going on with an ended flow: status %d at %s", page.Status, page.URL)
+		}
+	})
+}
+
+// Back button, late submits, reload: a clear page each time.
 func TestAfterTheEnd(t *testing.T) {
 	onEngines(t, func(t *testing.T, engine string) {
 		w := newWorld(t, engine)
@@ -268,6 +297,7 @@ func TestAfterTheEnd(t *testing.T) {
 		login := w.get(p, w.request())
 		consent := w.submit(p, login, "login", alice, "password", alicePassword)
 		w.response(w.submit(p, consent, "approval", "approve"))
+		w.clock.advance(6 * time.Second)
 		for name, page := range map[string]*person.Page{
 			"back to the login page":    w.get(p, login.URL.String()),
 			"submit the password again": w.submit(p, login, "login", alice, "password", alicePassword),

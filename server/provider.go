@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/flow"
+	"github.com/countersign/countersign/server/garbage"
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/recheck"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/server/session"
 	"github.com/countersign/countersign/server/throttle"
@@ -21,6 +24,7 @@ const codeBytes = 16
 // provider is everything that needs the store and the keys.
 type provider struct {
 	keys     *keys.Keys
+	garbage  *garbage.Collector
 	flow     *flow.Flow
 	token    *token.Endpoint
 	browsers *session.Browsers
@@ -42,6 +46,13 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	if err := p.keys.Load(ctx); err != nil {
 		return nil, err
 	}
+	p.garbage, err = garbage.New(garbage.Config{
+		Store: s.cfg.Store, Interval: s.cfg.GarbageInterval, Count: s.cfg.Metrics.Garbage,
+		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing garbage collection: %w", err)
+	}
 	p.browsers, err = session.New(session.Config{
 		Store: s.cfg.Store, CookieName: s.cfg.Sessions.CookieName, Secure: s.secure(),
 		AbsoluteLifetime: s.cfg.Sessions.AbsoluteLifetime, IdleTimeout: s.cfg.Sessions.IdleTimeout,
@@ -52,12 +63,18 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		return nil, err
 	}
 	codes := keyring.Tokens("code", "csc_", codeBytes)
+	rechecker, err := recheck.New(recheck.Config{Store: s.cfg.Store, Sources: s.sources(), Now: s.cfg.Now, Logger: s.cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
 	if p.flow, err = s.newFlow(p, keyring, codes); err != nil {
 		return nil, err
 	}
 	p.token, err = token.New(token.Config{
 		Policy: s.cfg.Policy, Clients: s.clients, Grants: s.cfg.Store,
 		Codes: codes, AccessTokens: keyring.Tokens("access", "csa_", oauth.AccessTokenBytes),
+		RefreshTokens: keyring.Tokens("refresh", "csr_", oauth.RefreshTokenBytes),
+		Rechecker:     rechecker, Connectors: s.connectorIDs(),
 		Sign: p.keys.Sign, Verify: p.keys.Verify, CountToken: s.cfg.Metrics.Token,
 		Now: s.cfg.Now, Random: s.cfg.Random,
 	})
@@ -72,6 +89,25 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	}
 	p.metadata = newDocument(body, metadataMaxAge)
 	return p, nil
+}
+
+// sources are the connectors that can be asked again about people.
+func (s *Server) sources() map[string]recheck.Source {
+	sources := make(map[string]recheck.Source)
+	for _, c := range s.cfg.Connectors {
+		if r, ok := c.Password.(connector.Refresher); ok {
+			sources[c.ID] = recheck.Source{Refresher: r, Recheck: c.Recheck}
+		}
+	}
+	return sources
+}
+
+func (s *Server) connectorIDs() []string {
+	ids := make([]string, len(s.cfg.Connectors))
+	for i, c := range s.cfg.Connectors {
+		ids[i] = c.ID
+	}
+	return ids
 }
 
 func (s *Server) newFlow(p *provider, keyring *seal.Keyring, codes *seal.Tokens) (*flow.Flow, error) {

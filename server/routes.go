@@ -76,6 +76,8 @@ func (s *Server) routes() []route {
 		{"POST", stepConsent, inFlow((*flow.Flow).Consent), forPeople, ours},
 
 		{"POST", oauth.PathToken, atToken((*token.Endpoint).Token), forClients, scripts},
+		{"POST", oauth.PathRevocation, atToken((*token.Endpoint).Revoke), forClients, scripts},
+		{"POST", oauth.PathIntrospection, atToken((*token.Endpoint).Introspect), forClients, open},
 		{"GET POST", oauth.PathUserinfo, atToken((*token.Endpoint).UserInfo), forBearers, scripts},
 
 		{"GET", "/{$}", s.home, forPeople, open},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/countersign/countersign/storage"
@@ -17,9 +18,9 @@ const (
 )
 
 // Run loads what the provider needs, for as long as it takes, and then keeps the
-// signing keys fresh until ctx ends. It returns nil then, and an error when
-// waiting would not help: a damaged database, a schema from the future, sealed
-// keys that none of the secrets opens.
+// signing keys fresh and deletes what has expired, until ctx ends. It returns nil
+// then, and an error when waiting would not help: a damaged database, a schema
+// from the future, sealed keys that none of the secrets opens.
 func (s *Server) Run(ctx context.Context) error {
 	p, err := s.start(ctx)
 	if ctx.Err() != nil {
@@ -35,7 +36,10 @@ func (s *Server) Run(ctx context.Context) error {
 	s.provider.Store(p)
 	close(s.ready)
 	s.cfg.Logger.Info("ready", slog.String("issuer", s.cfg.Policy.Issuer))
-	p.keys.Run(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { p.keys.Run(ctx) })
+	running.Go(func() { p.garbage.Run(ctx) })
+	running.Wait()
 	return nil
 }
 

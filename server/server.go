@@ -66,7 +66,10 @@ type Config struct {
 	Secrets [][]byte
 	// KeyRotation is how long a signing key signs.
 	KeyRotation time.Duration
-	Sessions    Sessions
+	// GarbageInterval is how often expired records are looked for; zero:
+	// garbage.Interval.
+	GarbageInterval time.Duration
+	Sessions        Sessions
 	// FlowLifetime is how long a person may take to sign in.
 	FlowLifetime time.Duration
 	Frontend     web.Frontend

@@ -211,6 +211,9 @@ func (w *world) config(t *testing.T) server.Config {
 	return server.Config{
 		Policy: oauth.Policy{
 			Issuer: w.issuer, SigningAlg: "ES256", AccessTokenFormat: oauth.FormatOpaque, SSOSharedWithAll: true,
+			Refresh: oauth.RefreshPolicy{
+				ReuseInterval: 10 * time.Second, IdleLifetime: 12 * time.Hour, AbsoluteLifetime: 30 * 24 * time.Hour,
+			},
 			CodeLifetime: time.Minute, IDTokenLifetime: 10 * time.Minute, AccessTokenLifetime: 10 * time.Minute,
 		},
 		Clients:     testClients(),
@@ -252,7 +255,10 @@ func staff(t *testing.T) flow.Connector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return flow.Connector{Connector: oauth.Connector{ID: "staff"}, Name: "Staff", Type: "local", Password: c}
+	return flow.Connector{
+		Connector: oauth.Connector{ID: "staff"}, Name: "Staff", Type: "local", Password: c,
+		Recheck: oauth.Recheck{After: 5 * time.Minute, StaleIfError: time.Hour},
+	}
 }
 
 // hash makes the cheapest hash that is allowed, in PHC form.

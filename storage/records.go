@@ -36,6 +36,17 @@ type Client struct {
 	IDTokenSigningAlg string
 	// AccessTokenFormat is "opaque" or "jwt"; empty: the server's default.
 	AccessTokenFormat string
+	// RefreshTokens override the server's when set.
+	RefreshTokens RefreshTokens
+}
+
+// RefreshTokens are a client's own limits of refresh tokens; what is zero or nil
+// is the server's.
+type RefreshTokens struct {
+	ReuseInterval    *time.Duration
+	IdleLifetime     time.Duration
+	AbsoluteLifetime time.Duration
+	DisableRotation  *bool
 }
 
 // Identity is what a connector last said of a person.
@@ -120,11 +131,39 @@ type Grant struct {
 	CodeRedeemedAt time.Time
 	RevokedAt      time.Time
 	RevokedReason  string
+	// Generation is that of the newest refresh token: 0 for the one that comes
+	// with the code's redemption, one more with each rotation.
+	Generation int64
+	// RefreshedAt is when the newest refresh token was issued: at the code's
+	// redemption, then at each rotation. With RefreshedUserAgent and
+	// RefreshedIPAddress it says who has it.
+	RefreshedAt        time.Time
+	RefreshedUserAgent string
+	RefreshedIPAddress string
 	// ExpiresAt is absolute: afterwards nothing of this grant is accepted.
 	ExpiresAt time.Time
 
 	UserAgent string
 	IPAddress string
+}
+
+// Rotation is the argument of Grants.RotateGrant.
+type Rotation struct {
+	ID GrantID
+	// ClientID is the client that presents the refresh token.
+	ClientID string
+	// Generation is that of the token presented; Next is what it becomes: one
+	// more, or the same where rotation is off.
+	Generation int64
+	Next       int64
+	Now        time.Time
+	// UsedAfter is the idle limit: an older RefreshedAt is too old.
+	UsedAfter time.Time
+	// CheckedAfter is the recheck limit: an identity with an older CheckedAt has
+	// to be asked for again first.
+	CheckedAfter time.Time
+	UserAgent    string
+	IPAddress    string
 }
 
 // Consent is what a person allowed a client to know.
@@ -191,4 +230,44 @@ type Authorization struct {
 	// backwards). Callers set it only when the stored value is old, so that most
 	// authorizations do not write the session.
 	TouchSession bool
+}
+
+// Table names a table whose rows expire.
+type Table string
+
+// The tables whose rows expire. (Leases expire, too, but there are a handful of
+// them, which are taken again and again.)
+const (
+	TableSessions      Table = "sessions"
+	TableGrants        Table = "grants"
+	TableConsents      Table = "consents"
+	TableLoginFailures Table = "login_failures"
+	TableIdentities    Table = "identities"
+)
+
+// Expiring are all tables whose rows expire, in the order to delete from them:
+// people after what refers to them.
+func Expiring() []Table {
+	return []Table{TableSessions, TableGrants, TableConsents, TableLoginFailures, TableIdentities}
+}
+
+// Expired is the argument of Garbage.DeleteExpired.
+type Expired struct {
+	Table Table
+	// Now: what has a later ExpiresAt is alive.
+	Now time.Time
+	// From skips what expired before it. It is the UpTo of the batch before, so
+	// that nobody walks again over what is deleted and not yet vacuumed; zero:
+	// from the beginning.
+	From time.Time
+	// Limit is the most that is deleted. Fewer deleted rows mean that this was
+	// all there is.
+	Limit int
+}
+
+// Deleted is what Garbage.DeleteExpired did.
+type Deleted struct {
+	Rows int
+	// UpTo is the latest ExpiresAt among the deleted; From when there are none.
+	UpTo time.Time
 }

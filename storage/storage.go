@@ -67,15 +67,17 @@ var (
 // changes nothing, and a lookup by such a key finds nothing. The same goes for a
 // connector, user or client id, kid or lease name of more than MaxKey bytes.
 // Two exceptions: the keys of login failures are any bytes of any length (a
-// guess is counted whatever it guesses), and of UserAgent, which only describes,
-// bytes that are not text come back as U+FFFD.
+// guess is counted whatever it guesses), and of user agents, which only
+// describe, bytes that are not text come back as U+FFFD.
 type Store interface {
 	Sessions
 	Grants
+	Identities
 	Consents
 	LoginFailures
 	SigningKeys
 	Leases
+	Garbage
 
 	// MasterSecret stores candidate if no master secret is stored yet, and
 	// returns the one that is. Among racing callers all get the same secret.
@@ -129,16 +131,43 @@ type Grants interface {
 	Grant(ctx context.Context, id GrantID, now time.Time) (Grant, Identity, error)
 
 	// RedeemCode moves a grant from "code issued" to "code redeemed": it sets
-	// CodeRedeemedAt to now and ExpiresAt to expiresAt, if and only if the code
-	// was not redeemed, CodeExpiresAt is after now, and the grant is neither
-	// revoked nor expired. Otherwise ErrConflict, also when there is no such
-	// grant. Among racing redeemers exactly one wins.
+	// CodeRedeemedAt and RefreshedAt to now and ExpiresAt to expiresAt, moves the
+	// identity's ExpiresAt so that it is not before, if and only if the code
+	// was not redeemed, CodeExpiresAt is after now, the grant is neither revoked
+	// nor expired, and its identity is still there. Otherwise ErrConflict, also
+	// when there is no such grant. Among racing redeemers exactly one wins.
 	RedeemCode(ctx context.Context, id GrantID, now, expiresAt time.Time) error
+
+	// RotateGrant moves a grant from the generation of its newest refresh token
+	// to the next, and returns it as it is then, with its identity: it sets
+	// Generation to Next, RefreshedAt to Now, and RefreshedUserAgent and
+	// RefreshedIPAddress, if and only if the grant belongs to ClientID, is at
+	// Generation, was redeemed, is neither revoked nor expired at Now, has a
+	// RefreshedAt after UsedAfter, and its identity has a CheckedAt after
+	// CheckedAfter. Otherwise ErrConflict, also when there is no such grant; the
+	// caller reads the grant to learn why. Among racing callers with one
+	// generation exactly one wins.
+	RotateGrant(ctx context.Context, in Rotation) (Grant, Identity, error)
+
+	// RevokeGrantsOf ends all live grants of one person at one connector, and
+	// returns how many this call ended. Grants that are inserted afterwards are
+	// not touched.
+	RevokeGrantsOf(ctx context.Context, connectorID, userID string, now time.Time, reason string) (int, error)
 
 	// RevokeGrant ends a grant: from its commit on, Grant shows RevokedAt. It
 	// reports whether this call did it; an unknown, expired or already revoked
 	// grant is (false, nil) and keeps its first reason.
 	RevokeGrant(ctx context.Context, id GrantID, now time.Time, reason string) (bool, error)
+}
+
+// Identities are what upstreams last said of people. SignIn stores them; these
+// keep them fresh.
+type Identities interface {
+	// RecheckIdentity stores what the connector says now: the claims and
+	// CheckedAt. It changes nothing, and returns no error, when the stored
+	// CheckedAt is later (another replica asked after us). ExpiresAt never moves
+	// backwards. ErrNotFound when there is no such identity.
+	RecheckIdentity(ctx context.Context, id Identity) error
 }
 
 // Consents are what people allowed clients to know.
@@ -185,4 +214,19 @@ type Leases interface {
 
 	// ReleaseLease frees the lease if holder has it; otherwise it does nothing.
 	ReleaseLease(ctx context.Context, name, holder string) error
+}
+
+// Garbage is what has expired: every method takes it for absent already.
+type Garbage interface {
+	// DeleteExpired deletes up to Limit rows of one table whose ExpiresAt is not
+	// after Now, those first that expired first. Rows that somebody else is just
+	// changing may stay for another time.
+	//
+	// What is alive at Now is never deleted, also when it becomes so in the same
+	// moment: an identity goes only when its ExpiresAt, as SignIn and RedeemCode
+	// move it, is not after Now. A caller that is behind Now may find gone what
+	// was alive for it, never half of it: no code is redeemed for an identity
+	// that is deleted. ErrInvalid for a table that is not one of Expiring, or a
+	// Limit below one.
+	DeleteExpired(ctx context.Context, in Expired) (Deleted, error)
 }

@@ -35,13 +35,15 @@ func (in *SignIn) Check() error {
 		return fmt.Errorf("%w: a sign-in must not keep the session id", ErrInvalid)
 	}
 	in.Session.UserAgent = Describe(in.Session.UserAgent)
-	if in.Grant != nil {
-		grant := *in.Grant
-		grant.UserAgent = Describe(grant.UserAgent)
-		in.Grant = &grant
-	}
 	if err := CheckKeys(in.Identity.ConnectorID, in.Identity.UserID); err != nil {
 		return err
+	}
+	if in.Grant != nil {
+		grant := *in.Grant
+		if err := grant.check(); err != nil {
+			return err
+		}
+		in.Grant = &grant
 	}
 	return CheckText(in.Identity, in.Session, in.Grant)
 }
@@ -49,13 +51,40 @@ func (in *SignIn) Check() error {
 // Check returns what every engine must refuse about an authorization as
 // ErrInvalid, and makes its descriptions text.
 func (in *Authorization) Check() error {
-	in.Grant.UserAgent = Describe(in.Grant.UserAgent)
+	if err := in.Grant.check(); err != nil {
+		return err
+	}
 	if c := in.Consent; c != nil {
 		if err := CheckKeys(c.ConnectorID, c.UserID, c.ClientID); err != nil {
 			return err
 		}
 	}
 	return CheckText(in.Grant, in.Consent)
+}
+
+// check looks at the keys of a grant that is to be inserted, and makes its
+// descriptions text.
+func (g *Grant) check() error {
+	g.UserAgent, g.RefreshedUserAgent = Describe(g.UserAgent), Describe(g.RefreshedUserAgent)
+	return CheckKeys(g.ClientID, g.ConnectorID, g.UserID)
+}
+
+// Check returns what every engine must refuse about a rotation as ErrInvalid,
+// and makes its description text.
+func (in *Rotation) Check() error {
+	in.UserAgent = Describe(in.UserAgent)
+	if err := CheckKeys(in.ClientID); err != nil {
+		return err
+	}
+	return CheckText(in.IPAddress)
+}
+
+// Check returns what every engine must refuse about an identity as ErrInvalid.
+func (i Identity) Check() error {
+	if err := CheckKeys(i.ConnectorID, i.UserID); err != nil {
+		return err
+	}
+	return CheckText(i)
 }
 
 // CheckKeys returns ErrInvalid if one of the ids is not text or too long to be
@@ -131,6 +160,17 @@ func checkText(v reflect.Value, path string) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// Check returns what every engine must refuse as ErrInvalid.
+func (in *Expired) Check() error {
+	if !slices.Contains(Expiring(), in.Table) {
+		return fmt.Errorf("%w: rows of %q do not expire", ErrInvalid, string(in.Table))
+	}
+	if in.Limit < 1 {
+		return fmt.Errorf("%w: a limit of %d", ErrInvalid, in.Limit)
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ func newConnectors(cfg *config.Config) ([]flow.Connector, error) {
 		out = append(out, flow.Connector{
 			Connector: oauth.Connector{ID: c.ID, Hidden: c.Hidden, EmailDomains: c.EmailDomains},
 			Name:      c.Name, Type: c.Type, Password: people,
+			Recheck: oauth.Recheck{After: *c.Recheck, StaleIfError: *c.StaleIfError},
 		})
 	}
 	if !cfg.EnablePasswordDB {
@@ -38,6 +39,7 @@ func newConnectors(cfg *config.Config) ([]flow.Connector, error) {
 	return append(out, flow.Connector{
 		Connector: oauth.Connector{ID: passwordDBID},
 		Name:      passwordDBName, Type: "local", Password: people,
+		Recheck: oauth.Recheck{After: config.DefaultRecheck, StaleIfError: config.DefaultStaleIfError},
 	}), nil
 }
 

@@ -227,9 +227,15 @@ func newPolicy(cfg *config.Config) oauth.Policy {
 		SSOSharedWithAll:      cfg.Sessions.SSOSharedWithDefault == "all",
 		SigningAlg:            cfg.Signer.Local.Algorithm,
 		AccessTokenFormat:     cfg.OAuth2.AccessTokenFormat,
-		CodeLifetime:          cfg.Expiry.AuthCodes,
-		IDTokenLifetime:       cfg.Expiry.IDTokens,
-		AccessTokenLifetime:   cfg.Expiry.AccessTokens,
+		Refresh: oauth.RefreshPolicy{
+			ReuseInterval:    *cfg.Expiry.RefreshTokens.ReuseInterval,
+			IdleLifetime:     *cfg.Expiry.RefreshTokens.ValidIfNotUsedFor,
+			AbsoluteLifetime: *cfg.Expiry.RefreshTokens.AbsoluteLifetime,
+			DisableRotation:  *cfg.Expiry.RefreshTokens.DisableRotation,
+		},
+		CodeLifetime:        cfg.Expiry.AuthCodes,
+		IDTokenLifetime:     cfg.Expiry.IDTokens,
+		AccessTokenLifetime: cfg.Expiry.AccessTokens,
 	}
 }
 

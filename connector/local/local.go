@@ -51,13 +51,18 @@ type Password struct {
 // Connector is a connector.PasswordConnector. It is safe for concurrent use.
 type Connector struct {
 	people map[string]person
+	// byID are the same people by their user id.
+	byID map[string]connector.Identity
 	// decoys has a hash of each kind in the list, in a fixed order.
 	decoys []Hashed
 	// slots bounds the checks that run at once to the processors there are.
 	slots chan struct{}
 }
 
-var _ connector.PasswordConnector = (*Connector)(nil)
+var (
+	_ connector.PasswordConnector = (*Connector)(nil)
+	_ connector.Refresher         = (*Connector)(nil)
+)
 
 type person struct {
 	identity connector.Identity
@@ -68,12 +73,12 @@ type person struct {
 func New(passwords []Password) (*Connector, error) {
 	c := &Connector{
 		people: make(map[string]person, len(passwords)),
+		byID:   make(map[string]connector.Identity, len(passwords)),
 		slots:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	var errs []error
-	byID := map[string]string{}
 	for i, p := range passwords {
-		if err := c.add(p, byID); err != nil {
+		if err := c.add(p); err != nil {
 			errs = append(errs, fmt.Errorf("password %d (%q): %w", i+1, p.Email, err))
 		}
 	}
@@ -83,7 +88,7 @@ func New(passwords []Password) (*Connector, error) {
 	return c, nil
 }
 
-func (c *Connector) add(p Password, byID map[string]string) error {
+func (c *Connector) add(p Password) error {
 	key := canonical(p.Email)
 	if key == "" {
 		return errors.New("email is empty")
@@ -94,15 +99,15 @@ func (c *Connector) add(p Password, byID map[string]string) error {
 	if p.UserID == "" {
 		return errors.New("userID is empty")
 	}
-	if other, taken := byID[p.UserID]; taken {
+	if other, taken := c.byID[p.UserID]; taken {
 		// Two people with one id would be one person to every relying party.
-		return fmt.Errorf("userID is that of %q already", other)
+		return fmt.Errorf("userID is that of %q already", other.Email)
 	}
 	hash, err := ParseHash(p.Hash)
 	if err != nil {
 		return err
 	}
-	byID[p.UserID] = p.Email
+	c.byID[p.UserID] = identity(p)
 	c.people[key] = person{identity(p), hash}
 	sameKind := func(h Hashed) bool { return h.kind() == hash.kind() }
 	if !slices.ContainsFunc(c.decoys, sameKind) {
@@ -154,9 +159,23 @@ func (c *Connector) Login(ctx context.Context, username, password string) (conne
 	if !c.check(p, known, password) {
 		return connector.Identity{}, connector.ErrInvalidCredentials
 	}
-	id := p.identity
+	return copied(p.identity), nil
+}
+
+// Refresh implements connector.Refresher: whoever is still on the list is as the
+// list says now.
+func (c *Connector) Refresh(_ context.Context, before connector.Identity) (connector.Identity, error) {
+	id, ok := c.byID[before.UserID]
+	if !ok {
+		return connector.Identity{}, connector.ErrGone
+	}
+	return copied(id), nil
+}
+
+// copied is an identity that the caller may change.
+func copied(id connector.Identity) connector.Identity {
 	id.Groups, id.AMR = slices.Clone(id.Groups), slices.Clone(id.AMR)
-	return id, nil
+	return id
 }
 
 func (c *Connector) person(username string) (person, bool) {

@@ -19,7 +19,7 @@ import (
 )
 
 // Timeout bounds all that one browser does, start and stop included.
-const Timeout = 3 * time.Minute
+const Timeout = 10 * time.Minute
 
 // names are the names Chromium has in distributions, in the order of preference.
 var names = []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"}

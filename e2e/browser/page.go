@@ -2,6 +2,8 @@ package browser
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/audits"
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
 
@@ -60,17 +65,21 @@ func Screenshot(t testing.TB, ctx context.Context, name string) {
 	}
 }
 
-// Prefer makes the browser prefer a colour scheme: "light" or "dark".
+// Prefer makes the browser prefer a colour scheme: "light" or "dark". Nothing moves
+// then, so that a change of colours is not looked at halfway.
 func Prefer(t testing.TB, ctx context.Context, scheme string) {
 	t.Helper()
-	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}}
 	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, media); err != nil {
 		t.Fatalf("preferring %s: %v", scheme, err)
 	}
 }
 
 // Log collects what Chromium has to say about a tab: violations of the
-// Content-Security-Policy, requests that failed, headers it does not understand.
+// Content-Security-Policy, requests that failed, headers it does not understand,
+// exceptions of scripts, and the issues of its developer tools.
 type Log struct {
 	mu      sync.Mutex
 	entries []string
@@ -87,18 +96,38 @@ func Watch(t testing.TB, ctx context.Context) *Log {
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
 		t.Fatalf("watching the network of a tab: %v", err)
 	}
+	if _, err := chromedp.Call(ctx, audits.Enable, cdp.Empty{}); err != nil {
+		t.Fatalf("watching the issues of a tab: %v", err)
+	}
 	err := chromedp.Listen(ctx, func(event any) {
 		switch e := event.(type) {
 		case *log.EventEntryAdded:
 			l.add(string(e.Entry.Level) + ": " + e.Entry.Text)
 		case *network.EventLoadingFailed:
 			l.add("failed: " + e.ErrorText)
+		case *runtime.EventExceptionThrown:
+			l.add("exception: " + e.ExceptionDetails.Text)
+		case *audits.EventIssueAdded:
+			// Every sign-in looks like bounce tracking: there and back again.
+			if e.Issue.Code != audits.InspectorIssueCodeBounceTrackingIssue {
+				l.add(issue(e.Issue))
+			}
 		}
 	})
 	if err != nil {
 		t.Fatalf("watching the log of a tab: %v", err)
 	}
 	return l
+}
+
+// issue is what the "Issues" of the developer tools show: cookies that were not
+// taken, forms that cannot be filled in, deprecated features.
+func issue(i *audits.InspectorIssue) string {
+	details, err := json.Marshal(i.Details)
+	if err != nil {
+		return fmt.Sprintf("issue: %s: %v", i.Code, err)
+	}
+	return fmt.Sprintf("issue: %s: %s", i.Code, details)
 }
 
 func (l *Log) add(entry string) {

@@ -9,7 +9,6 @@ import (
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/session"
-	"github.com/countersign/countersign/server/web"
 	"github.com/countersign/countersign/storage"
 )
 
@@ -26,7 +25,7 @@ func (f *Flow) Authorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	req, err := oauth.Authorize(form, lookups, f.cfg.Policy)
 	if err != nil {
-		return f.refuse(w, r, web.Client{ID: oauth.ClientIDOf(form)}, err)
+		return f.refuse(w, r, &visit{client: storage.Client{ID: oauth.ClientIDOf(form)}}, err)
 	}
 	id, err := f.newID()
 	if err != nil {
@@ -184,8 +183,11 @@ func (f *Flow) follow(w http.ResponseWriter, r *http.Request, v *visit, next oau
 // proceed hands the state to the browser and sends it to a page of the flow. 303
 // turns a POST into a GET (RFC 9700 section 2.6: never 307).
 func (f *Flow) proceed(w http.ResponseWriter, r *http.Request, v *visit, step string) error {
-	if err := f.carry(w, v.id, v.st); err != nil {
-		return f.refuse(w, r, clientOf(v), err)
+	if v.st.EndedAt != 0 { // it was answered: there is nothing left to ask
+		return f.lost(w, r, errNoFlow)
+	}
+	if err := f.carry(w, v.id, v.st, f.cfg.Lifetime); err != nil {
+		return f.refuse(w, r, v, err)
 	}
 	f.seeOther(w, f.path(v.id, step))
 	return nil

@@ -43,6 +43,8 @@ type Connector struct {
 	// Type is the kind of upstream: "local", …
 	Type     string
 	Password connector.PasswordConnector
+	// Recheck says when people of this connector are asked for again.
+	Recheck oauth.Recheck
 }
 
 // Config is what flows depend on. All fields are required.

@@ -48,7 +48,7 @@ func (f *Flow) Login(w http.ResponseWriter, r *http.Request) error {
 	}
 	a := attempt{username: r.PostForm.Get("login"), remember: r.PostForm.Get("remember") != ""}
 	var who connector.Identity
-	try := throttle.Attempt{ConnectorID: c.ID, Username: a.username, Addr: address(r)}
+	try := throttle.Attempt{ConnectorID: c.ID, Username: a.username, Addr: request.ClientAddress(r.Context())}
 	clear, err := f.cfg.Limiter.Do(r.Context(), try, func(ctx context.Context) (err error) {
 		who, err = c.Password.Login(ctx, a.username, r.PostForm.Get("password"))
 		if err == nil && who.UserID == "" {
@@ -134,8 +134,8 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 		AMR:         who.AMR,
 		ClientID:    v.client.ID,
 		Remember:    remember,
-		UserAgent:   userAgent(r),
-		IPAddress:   clientAddress(r),
+		UserAgent:   request.UserAgent(r),
+		IPAddress:   request.AddressText(r.Context()),
 	}, v.current)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/web"
 	"github.com/countersign/countersign/storage"
 )
@@ -57,42 +58,42 @@ func (f *Flow) grant(r *http.Request, req oauth.AuthorizeRequest, s storage.Sess
 	if err != nil {
 		return storage.Grant{}, err
 	}
-	return oauth.NewGrant(id, req, s, f.cfg.Policy, userAgent(r), clientAddress(r), now), nil
+	return oauth.NewGrant(id, req, s, f.cfg.Policy, request.UserAgent(r), request.AddressText(r.Context()), now), nil
 }
 
 // finish ends the flow with a code for the client.
 func (f *Flow) finish(w http.ResponseWriter, r *http.Request, v *visit, g storage.Grant) error {
-	f.drop(w, v.id)
+	f.end(w, r, v)
 	t := v.st.Request.Target()
-	return f.respond(w, r, clientOf(v), t, t.Response(f.cfg.Policy.Issuer, f.cfg.Codes.Make(g.ID[:])))
+	return f.respond(w, r, v, t, t.Response(f.cfg.Policy.Issuer, f.cfg.Codes.Make(g.ID[:])))
 }
 
 // refuseFlow ends a flow with an error.
 func (f *Flow) refuseFlow(w http.ResponseWriter, r *http.Request, v *visit, err error) error {
 	if _, ok := errors.AsType[*oauth.AuthorizeError](err); ok {
-		f.drop(w, v.id)
+		f.end(w, r, v)
 	}
-	return f.refuse(w, r, clientOf(v), err)
+	return f.refuse(w, r, v, err)
 }
 
 // refuse sends a refused request back to the client, when there is one to trust;
 // anything else is for the server's error page.
-func (f *Flow) refuse(w http.ResponseWriter, r *http.Request, client web.Client, err error) error {
+func (f *Flow) refuse(w http.ResponseWriter, r *http.Request, v *visit, err error) error {
 	e, ok := errors.AsType[*oauth.AuthorizeError](err)
 	if !ok || e.Response == nil {
 		return err
 	}
 	noteRefusal(r, e.Err)
-	return f.respond(w, r, client, *e.Response, e.Response.ErrorResponse(f.cfg.Policy.Issuer, e.Err))
+	return f.respond(w, r, v, *e.Response, e.Response.ErrorResponse(f.cfg.Policy.Issuer, e.Err))
 }
 
 // respond delivers an authorization response in the mode that was asked for.
-func (f *Flow) respond(w http.ResponseWriter, r *http.Request, client web.Client, t oauth.ResponseTarget, v url.Values) error {
-	switch location := t.Location(v); {
+func (f *Flow) respond(w http.ResponseWriter, r *http.Request, v *visit, t oauth.ResponseTarget, answer url.Values) error {
+	switch location := t.Location(answer); {
 	case t.Mode == oauth.ModeFormPost:
-		f.page(w, r, http.StatusOK, web.FormPost{Client: client, Action: t.RedirectURI, Fields: fields(v)}, nil, t.RedirectURI)
+		f.page(w, r, http.StatusOK, web.FormPost{Client: clientOf(v), Action: t.RedirectURI, Fields: fields(answer)}, v.st.Request.UILocales)
 	case submitted(r) && isWeb(location):
-		f.page(w, r, http.StatusOK, web.Continue{Client: client, URL: location}, nil)
+		f.page(w, r, http.StatusOK, web.Continue{Client: clientOf(v), URL: location}, v.st.Request.UILocales)
 	default:
 		f.seeOther(w, location)
 	}

@@ -29,6 +29,8 @@ type state struct {
 	// LoginSID and AccountSID: see oauth.Situation.
 	LoginSID   string `json:"l,omitempty"`
 	AccountSID string `json:"k,omitempty"`
+	// EndedAt is when the flow was answered; see again. Milliseconds since 1970.
+	EndedAt int64 `json:"e,omitempty"`
 }
 
 // markRoom is what a mark adds to the cookie: a SID with its JSON, in base64url.
@@ -44,6 +46,12 @@ func (st state) room() (n int) {
 	}
 	return n
 }
+
+// again is how long after its end a flow still takes a form, and answers with a
+// code of its own. A browser forgets the answer to a form that is submitted once
+// more before it shows: a double click on the last button would lose the code
+// otherwise, and be told that the sign-in is over.
+const again = 5 * time.Second
 
 // newID makes the id of a flow: 128 random bits, base64url. It is in addresses
 // and gives nobody anything without the cookie.
@@ -89,7 +97,7 @@ func (f *Flow) cookie(id, value string, age time.Duration) *http.Cookie {
 
 // carry gives the browser the state of a flow. A request that does not fit into
 // a cookie is the client's error.
-func (f *Flow) carry(w http.ResponseWriter, id string, st state) error {
+func (f *Flow) carry(w http.ResponseWriter, id string, st state, age time.Duration) error {
 	var plain bytes.Buffer
 	enc := json.NewEncoder(&plain)
 	enc.SetEscapeHTML(false) // it would make six bytes of each <, > and &
@@ -105,11 +113,28 @@ func (f *Flow) carry(w http.ResponseWriter, id string, st state) error {
 		return st.Request.Refuse(oauth.InvalidRequest,
 			"the request is too large: state, nonce, scope and redirect_uri together must stay below about 2.5 kB")
 	}
-	http.SetCookie(w, f.cookie(id, value, f.cfg.Lifetime))
+	http.SetCookie(w, f.cookie(id, value, age))
 	return nil
 }
 
-// drop ends a flow in the browser.
+// end ends a flow in the browser: at once, or, when a form has led here, in a
+// moment.
+func (f *Flow) end(w http.ResponseWriter, r *http.Request, v *visit) {
+	v.st.EndedAt = f.now().UnixMilli()
+	if r.Method != http.MethodPost || f.carry(w, v.id, v.st, again) != nil {
+		f.drop(w, v.id)
+	}
+}
+
+// over reports whether a flow takes no more of such requests.
+func (f *Flow) over(st state, method string) bool {
+	if st.EndedAt == 0 {
+		return f.now().Sub(time.Unix(st.StartedAt, 0)) > f.cfg.Lifetime
+	}
+	return method != http.MethodPost || f.now().Sub(time.UnixMilli(st.EndedAt)) > again
+}
+
+// drop takes a flow out of the browser.
 func (f *Flow) drop(w http.ResponseWriter, id string) {
 	c := f.cookie(id, "", 0)
 	c.MaxAge = -1
@@ -125,6 +150,9 @@ func (f *Flow) open(r *http.Request) (id string, st state, err error) {
 		return "", state{}, errNoFlow
 	}
 	st, err = f.unseal(id, c.Value)
+	if err == nil && f.over(st, r.Method) {
+		err = errNoFlow
+	}
 	return id, st, err
 }
 
@@ -138,9 +166,6 @@ func (f *Flow) unseal(id, value string) (st state, err error) {
 		return state{}, errNoFlow
 	}
 	if err := json.Unmarshal(plain, &st); err != nil {
-		return state{}, errNoFlow
-	}
-	if f.now().Sub(time.Unix(st.StartedAt, 0)) > f.cfg.Lifetime {
 		return state{}, errNoFlow
 	}
 	return st, nil

@@ -46,7 +46,7 @@ func someState(now time.Time) state {
 func carried(t testing.TB, f *Flow, id string, st state) string {
 	t.Helper()
 	rec := httptest.NewRecorder()
-	if err := f.carry(rec, id, st); err != nil {
+	if err := f.carry(rec, id, st, f.cfg.Lifetime); err != nil {
 		t.Fatal(err)
 	}
 	return (&http.Response{Header: rec.Header()}).Cookies()[0].Value
@@ -130,7 +130,7 @@ func FuzzStateJSON(f *testing.F) {
 			}
 		}
 		rec := httptest.NewRecorder()
-		if err := flow.carry(rec, "id", st); err != nil {
+		if err := flow.carry(rec, "id", st, time.Minute); err != nil {
 			return // too large
 		}
 		got, err := flow.unseal("id", (&http.Response{Header: rec.Header()}).Cookies()[0].Value)

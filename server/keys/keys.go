@@ -13,7 +13,6 @@
 package keys
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -25,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/countersign/countersign/server/clock"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/storage"
 )
@@ -34,7 +34,7 @@ import (
 type Store interface {
 	storage.SigningKeys
 	storage.Leases
-	Ping(ctx context.Context) (time.Time, error)
+	clock.Pinger
 }
 
 // Config is what New needs.

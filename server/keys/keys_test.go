@@ -19,6 +19,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/countersign/countersign/server/clock"
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/storage"
@@ -476,7 +477,7 @@ func TestWrongClockChangesNothing(t *testing.T) {
 	}
 	before := k.JWKS()
 	s.ahead = time.Hour
-	if err := k.Refresh(t.Context()); !errors.Is(err, keys.ErrClock) {
+	if err := k.Refresh(t.Context()); !errors.Is(err, clock.ErrWrong) {
 		t.Errorf("error %v", err)
 	}
 	if diff := cmp.Diff(before, s.replica(t, "ES256").JWKS()); diff != "" {
@@ -485,6 +486,26 @@ func TestWrongClockChangesNothing(t *testing.T) {
 	s.ahead = 0
 	if err := k.Refresh(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// Nor does it keep those from it whose clocks are right.
+func TestWrongClockKeepsNobodyFromRotating(t *testing.T) {
+	s := openSite(t)
+	right := s.replica(t, "ES256")
+	config := s.config(t, "ES256")
+	config.Now = func() time.Time { return s.clock().Add(time.Hour) }
+	wrong := make1(t, config)
+	s.advance(10 * time.Second)
+	if err := wrong.Refresh(t.Context()); !errors.Is(err, clock.ErrWrong) {
+		t.Fatalf("error %v", err)
+	}
+	before := len(jwks(t, right).Keys)
+	if err := right.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(jwks(t, right).Keys); n != before+1 {
+		t.Errorf("%d keys, after %d", n, before)
 	}
 }
 

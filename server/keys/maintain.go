@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/countersign/countersign/server/clock"
 	"github.com/countersign/countersign/storage"
 )
 
@@ -17,15 +18,7 @@ const (
 
 	// maxRounds bounds how often racing replicas make each other look again.
 	maxRounds = 8
-
-	// maxClockError is how far this clock may be from the database's for keys to
-	// be added and deleted by it. A clock that is an hour ahead would delete keys
-	// whose tokens are in use.
-	maxClockError = 5 * time.Minute
 )
-
-// ErrClock: this replica's clock is too far from the database's to rotate keys.
-var ErrClock = errors.New("clock differs too much from the database's")
 
 // Load reads the keys, and makes the first ones if there are none. Replicas that
 // start at once on an empty store end up with the same keys. An error leaves
@@ -33,7 +26,7 @@ var ErrClock = errors.New("clock differs too much from the database's")
 // be tried again.
 func (k *Keys) Load(ctx context.Context) error {
 	err := k.maintain(ctx)
-	if errors.Is(err, ErrClock) && k.complete() {
+	if errors.Is(err, clock.ErrWrong) && k.complete() {
 		k.report(ctx, err) // the stored keys will do
 		return nil
 	}
@@ -80,6 +73,11 @@ func (k *Keys) Refresh(ctx context.Context) error {
 	} else {
 		_, err = k.reload(ctx)
 	}
+	if errors.Is(err, clock.ErrWrong) {
+		// Whoever may not rotate must not keep others from it, for as long as its
+		// clock is wrong.
+		err = errors.Join(err, k.store.ReleaseLease(ctx, leaseName, k.holder))
+	}
 	if err != nil {
 		return fmt.Errorf("refreshing signing keys: %w", err)
 	}
@@ -111,7 +109,7 @@ func (k *Keys) report(ctx context.Context, err error) {
 }
 
 func kind(err error) error {
-	for _, known := range []error{ErrSecrets, ErrClock, storage.ErrUnavailable} {
+	for _, known := range []error{ErrSecrets, clock.ErrWrong, storage.ErrUnavailable} {
 		if errors.Is(err, known) {
 			return known
 		}
@@ -133,8 +131,8 @@ func (k *Keys) maintain(ctx context.Context) error {
 			return nil
 		}
 		if len(rows) > 0 {
-			if err := k.checkClock(ctx, now); err != nil {
-				return err
+			if err := clock.Check(ctx, k.store, now); err != nil {
+				return fmt.Errorf("keys are not rotated by this replica: %w", err)
 			}
 		}
 		if err := k.apply(ctx, add, remove, now); err != nil {
@@ -166,17 +164,6 @@ func (k *Keys) reload(ctx context.Context) ([]storage.SigningKey, error) {
 	}
 	k.current.Store(s)
 	return rows, nil
-}
-
-func (k *Keys) checkClock(ctx context.Context, now time.Time) error {
-	theirs, err := k.store.Ping(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the database's clock: %w", err)
-	}
-	if off := now.Sub(theirs); off.Abs() > maxClockError {
-		return fmt.Errorf("%w, by %s: keys are not rotated by this replica", ErrClock, off.Round(time.Second))
-	}
-	return nil
 }
 
 func (k *Keys) apply(ctx context.Context, add []Addition, remove []string, now time.Time) error {

@@ -12,31 +12,47 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
-// AccessToken is what an opaque access token says: which grant it belongs to and
-// until when it lives. It carries no rights of its own; those are the grant's.
+// AccessToken is what an opaque access token says: which grant it belongs to,
+// until when it lives, and which of the grant's scopes it has. It carries no
+// rights of its own; those are the grant's.
 type AccessToken struct {
 	GrantID   storage.GrantID
 	ExpiresAt time.Time
+	// Scopes are those of simpleScopes that the token has; the others open
+	// nothing here.
+	Scopes []string
 }
 
-// AccessTokenBytes is the size of an encoded AccessToken: the grant id and the
-// expiry in seconds since 1970, big-endian.
-const AccessTokenBytes = 16 + 8
+// AccessTokenBytes is the size of an encoded AccessToken: the grant id, the
+// expiry in seconds since 1970, big-endian, and a bit for each of simpleScopes.
+const AccessTokenBytes = 16 + 8 + 1
 
 // Encode returns the AccessTokenBytes that a MAC is made over.
 func (t AccessToken) Encode() []byte {
-	return binary.BigEndian.AppendUint64(slices.Clone(t.GrantID[:]), uint64(t.ExpiresAt.Unix()))
+	var scopes byte
+	for i, s := range simpleScopes {
+		if slices.Contains(t.Scopes, s) {
+			scopes |= 1 << i
+		}
+	}
+	return append(binary.BigEndian.AppendUint64(slices.Clone(t.GrantID[:]), uint64(t.ExpiresAt.Unix())), scopes)
 }
 
 // DecodeAccessToken is the inverse of Encode, for bytes whose MAC was right.
 func DecodeAccessToken(b []byte) (AccessToken, error) {
-	if len(b) != AccessTokenBytes {
+	if len(b) != AccessTokenBytes || b[24]>>len(simpleScopes) != 0 {
 		return AccessToken{}, errDeadToken()
 	}
-	return AccessToken{
+	t := AccessToken{
 		GrantID:   storage.GrantID(b[:16]),
-		ExpiresAt: time.Unix(int64(binary.BigEndian.Uint64(b[16:])), 0).UTC(),
-	}, nil
+		ExpiresAt: time.Unix(int64(binary.BigEndian.Uint64(b[16:24])), 0).UTC(),
+	}
+	for i, s := range simpleScopes {
+		if b[24]&(1<<i) != 0 {
+			t.Scopes = append(t.Scopes, s)
+		}
+	}
+	return t, nil
 }
 
 // AccessTokenFormat is the client's, or the server's.
@@ -75,9 +91,9 @@ type JWTAccessToken struct {
 	AMR      []string `json:"amr,omitempty"`
 }
 
-// NewJWTAccessToken makes the claims for a grant. unique makes the jti unique;
+// NewJWTAccessToken makes the claims for a grant and those of its scopes. unique makes the jti unique;
 // the jti also names the grant, so that revocation reaches this token.
-func NewJWTAccessToken(p Policy, g storage.Grant, unique [16]byte, now time.Time) JWTAccessToken {
+func NewJWTAccessToken(p Policy, g storage.Grant, scopes []string, unique [16]byte, now time.Time) JWTAccessToken {
 	return JWTAccessToken{
 		Issuer:   p.Issuer,
 		Subject:  Subject(g.UserID, g.ConnectorID),
@@ -86,7 +102,7 @@ func NewJWTAccessToken(p Policy, g storage.Grant, unique [16]byte, now time.Time
 		Expiry:   now.Add(p.AccessTokenLifetime).Unix(),
 		IssuedAt: now.Unix(),
 		JTI:      hex.EncodeToString(g.ID[:]) + "." + hex.EncodeToString(unique[:]),
-		Scope:    strings.Join(g.Scopes, " "),
+		Scope:    strings.Join(scopes, " "),
 		AuthTime: g.AuthTime.Unix(),
 		ACR:      g.ACR,
 		AMR:      g.AMR,
@@ -109,7 +125,7 @@ func ParseJWTAccessToken(p Policy, payload []byte) (AccessToken, error) {
 	if !found || err != nil || len(raw) != len(storage.GrantID{}) {
 		return AccessToken{}, errDeadToken()
 	}
-	return AccessToken{GrantID: storage.GrantID(raw), ExpiresAt: time.Unix(c.Expiry, 0).UTC()}, nil
+	return AccessToken{GrantID: storage.GrantID(raw), ExpiresAt: time.Unix(c.Expiry, 0).UTC(), Scopes: strings.Fields(c.Scope)}, nil
 }
 
 // CheckAccessToken decides whether a token, whose MAC or signature was right, is

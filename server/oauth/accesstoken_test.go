@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +27,7 @@ func grant() storage.Grant {
 func TestOpaqueAccessToken(t *testing.T) {
 	token := oauth.AccessToken{GrantID: grant().ID, ExpiresAt: now.Add(10 * time.Minute)}
 	encoded := token.Encode()
-	want := append(bytes.Clone(token.GrantID[:]), 0, 0, 0, 0, 0x69, 0xa7, 0xc0, 0x17)
+	want := append(bytes.Clone(token.GrantID[:]), 0, 0, 0, 0, 0x69, 0xa7, 0xc0, 0x17, 0)
 	if !bytes.Equal(encoded, want) {
 		t.Errorf("Encode = %x, want %x", encoded, want)
 	}
@@ -41,6 +43,63 @@ func TestOpaqueAccessToken(t *testing.T) {
 	}
 	if _, err := oauth.DecodeAccessToken(append(encoded, 0)); codeOf(err) != oauth.InvalidToken {
 		t.Errorf("a byte more: %v, want invalid_token", err)
+	}
+}
+
+// Tokens live while versions change: the bit of a scope is its own for good. A new
+// scope takes the next, and there are eight.
+func TestScopesOfOpaqueAccessToken(t *testing.T) {
+	bits := []string{"openid", "profile", "email", "groups", "offline_access", "federated:id"}
+	if got := oauth.NewMetadata(policy(), nil).ScopesSupported; len(got) > 8 || len(got) < len(bits) || !slices.Equal(got[:len(bits)], bits) {
+		t.Errorf("scopes %v have other bits than %v", got, bits)
+	}
+	encode := func(scopes ...string) []byte {
+		return oauth.AccessToken{GrantID: grant().ID, ExpiresAt: now, Scopes: scopes}.Encode()
+	}
+	for i, scope := range bits {
+		if got := encode(scope)[24]; got != 1<<i {
+			t.Errorf("%s is %08b", scope, got)
+		}
+	}
+	for _, test := range []struct{ scopes, back []string }{
+		{nil, nil},
+		{[]string{"groups", "openid"}, []string{"openid", "groups"}},
+		{[]string{"openid", "openid"}, []string{"openid"}},
+		{bits, bits},
+		// What opens nothing here is not kept.
+		{[]string{"audience:server:client_id:k8s", "unknown", "OPENID", ""}, nil},
+	} {
+		got, err := oauth.DecodeAccessToken(encode(test.scopes...))
+		if diff := cmp.Diff(test.back, got.Scopes); err != nil || diff != "" {
+			t.Errorf("%v: %v (-want +got):\n%s", test.scopes, err, diff)
+		}
+	}
+	for i := len(bits); i < 8; i++ {
+		raw := encode("openid")
+		raw[24] |= 1 << i
+		if got, err := oauth.DecodeAccessToken(raw); codeOf(err) != oauth.InvalidToken || got.Scopes != nil {
+			t.Errorf("bit %d, which nobody has set: %+v, %v", i, got, err)
+		}
+	}
+}
+
+// RFC 6749 section 6, RFC 9068 section 2.2.3: a token opens what it has and what
+// the grant still has, not more.
+func TestScopesOfUserInfo(t *testing.T) {
+	g := grant()
+	g.Scopes = []string{"openid", "email"}
+	for _, test := range []struct {
+		token []string
+		want  map[string]any
+	}{
+		{[]string{"openid", "email"}, map[string]any{"sub": "CgRqYW5lEgRsZGFw", "email": "jane@example.com", "email_verified": true}},
+		{[]string{"openid"}, map[string]any{"sub": "CgRqYW5lEgRsZGFw"}},
+		{nil, map[string]any{"sub": "CgRqYW5lEgRsZGFw"}},
+		{[]string{"openid", "profile", "groups"}, map[string]any{"sub": "CgRqYW5lEgRsZGFw"}},
+	} {
+		if diff := cmp.Diff(test.want, marshal(t, oauth.NewUserInfo(g, test.token, jane()))); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", test.token, diff)
+		}
 	}
 }
 
@@ -103,7 +162,7 @@ func TestAccessTokenFormat(t *testing.T) {
 
 // RFC 9068 sections 2.2 and 2.2.1.
 func TestJWTAccessToken(t *testing.T) {
-	got, err := json.Marshal(oauth.NewJWTAccessToken(policy(), grant(), [16]byte{0xff}, now))
+	got, err := json.Marshal(oauth.NewJWTAccessToken(policy(), grant(), grant().Scopes, [16]byte{0xff}, now))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +184,7 @@ func TestJWTAccessToken(t *testing.T) {
 // RFC 9068 sections 2.2 and 4; SECURITY: zitadel CVE-2026-56665, an absent exp.
 func TestParseJWTAccessTokenRefuses(t *testing.T) {
 	payload := func(change map[string]any) []byte {
-		raw, err := json.Marshal(oauth.NewJWTAccessToken(policy(), grant(), [16]byte{1}, now))
+		raw, err := json.Marshal(oauth.NewJWTAccessToken(policy(), grant(), grant().Scopes, [16]byte{1}, now))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +312,7 @@ func TestBearerToken(t *testing.T) {
 
 func FuzzAccessToken(f *testing.F) {
 	g := grant()
-	jwt, err := json.Marshal(oauth.NewJWTAccessToken(policy(), g, [16]byte{1}, now))
+	jwt, err := json.Marshal(oauth.NewJWTAccessToken(policy(), g, g.Scopes, [16]byte{1}, now))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -267,7 +326,7 @@ func FuzzAccessToken(f *testing.F) {
 		}
 		token, err := oauth.ParseJWTAccessToken(policy(), b)
 		if err != nil {
-			if codeOf(err) != oauth.InvalidToken || token != (oauth.AccessToken{}) {
+			if codeOf(err) != oauth.InvalidToken || !reflect.DeepEqual(token, oauth.AccessToken{}) {
 				t.Fatalf("%+v, %v", token, err)
 			}
 			return

@@ -81,6 +81,15 @@ type IDToken struct {
 	PersonClaims
 }
 
+// NewRefreshedIDToken makes the claims of an id_token that a refresh brings: the
+// same iss, sub, aud, azp and auth_time, a new iat, and no nonce (OpenID Connect
+// Core 1.0 section 12.2).
+func NewRefreshedIDToken(p Policy, client storage.Client, g storage.Grant, id storage.Identity, alg, accessToken string, now time.Time) IDToken {
+	t := NewIDToken(p, client, g, id, alg, accessToken, now)
+	t.Nonce = ""
+	return t
+}
+
 // NewIDToken makes the claims of an id_token of a grant, signed with alg, issued
 // together with accessToken.
 func NewIDToken(p Policy, client storage.Client, g storage.Grant, id storage.Identity, alg, accessToken string, now time.Time) IDToken {
@@ -153,7 +162,8 @@ type UserInfo struct {
 	PersonClaims
 }
 
-// NewUserInfo makes the answer for a grant.
-func NewUserInfo(g storage.Grant, id storage.Identity) UserInfo {
-	return UserInfo{Subject: Subject(g.UserID, g.ConnectorID), PersonClaims: personClaims(g.Scopes, id)}
+// NewUserInfo makes the answer for an access token with these scopes of a grant.
+func NewUserInfo(g storage.Grant, scopes []string, id storage.Identity) UserInfo {
+	both := slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return !slices.Contains(g.Scopes, s) })
+	return UserInfo{Subject: Subject(g.UserID, g.ConnectorID), PersonClaims: personClaims(both, id)}
 }

@@ -85,7 +85,7 @@ func TestClaimsPerScope(t *testing.T) {
 	} {
 		g := grant()
 		g.Scopes = strings.Fields(test.scopes)
-		info := marshal(t, oauth.NewUserInfo(g, test.id))
+		info := marshal(t, oauth.NewUserInfo(g, g.Scopes, test.id))
 		// Section 5.3.2: sub is always there, and the id_token's.
 		if info["sub"] != "CgRqYW5lEgRsZGFw" {
 			t.Errorf("%s: sub is %v", test.name, info["sub"])
@@ -110,7 +110,7 @@ func TestSubjectIsNotWhatPeopleCallThemselves(t *testing.T) {
 	impostor := jane()
 	g := grant()
 	g.UserID, impostor.UserID = "mallory", "mallory"
-	if a, b := oauth.NewUserInfo(grant(), jane()), oauth.NewUserInfo(g, impostor); a.Subject == b.Subject {
+	if a, b := oauth.NewUserInfo(grant(), grant().Scopes, jane()), oauth.NewUserInfo(g, g.Scopes, impostor); a.Subject == b.Subject {
 		t.Error("two people with the same name and address have the same sub")
 	}
 }

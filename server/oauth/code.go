@@ -28,7 +28,7 @@ func TokenGrantType(form url.Values) (string, error) {
 	switch t := p.get("grant_type"); t {
 	case "":
 		return "", refuse(InvalidRequest, "grant_type is missing")
-	case GrantAuthorizationCode:
+	case GrantAuthorizationCode, GrantRefreshToken:
 		return t, nil
 	default:
 		return "", refuse(UnsupportedGrantType, "grant_type "+printable(t)+" is not supported")

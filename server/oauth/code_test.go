@@ -18,14 +18,15 @@ func TestTokenGrantType(t *testing.T) {
 		code      oauth.Code
 	}{
 		{"authorization_code", ""},
+		{"refresh_token", ""},
 		{"", oauth.InvalidRequest},
+		{"Refresh_Token", oauth.UnsupportedGrantType},
 		{"AUTHORIZATION_CODE", oauth.UnsupportedGrantType},
 		{"authorization_code ", oauth.UnsupportedGrantType},
 		{"implicit", oauth.UnsupportedGrantType},
 		// RFC 9700 section 2.4: must not be used.
 		{"password", oauth.UnsupportedGrantType},
 		{"client_credentials", oauth.UnsupportedGrantType},
-		{"refresh_token", oauth.UnsupportedGrantType},
 		{"urn:ietf:params:oauth:grant-type:device_code", oauth.UnsupportedGrantType},
 		{"\"\\\r\n<script>", oauth.UnsupportedGrantType},
 	} {

@@ -25,6 +25,7 @@ const (
 	RequestNotSupported      Code = "request_not_supported"
 	RequestURINotSupported   Code = "request_uri_not_supported"
 	RegistrationNotSupported Code = "registration_not_supported"
+	UnsupportedTokenType     Code = "unsupported_token_type"
 )
 
 // Error is a refusal in the protocol's words. Description is for the client's

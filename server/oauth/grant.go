@@ -38,12 +38,18 @@ func NewGrant(id storage.GrantID, r AuthorizeRequest, s storage.Session, p Polic
 	}
 }
 
-// RedeemedUntil is when a grant ends whose code is redeemed at now: with the
-// last token that is issued from it.
-func RedeemedUntil(p Policy, now time.Time) time.Time { return now.Add(p.AccessTokenLifetime) }
+// RedeemedUntil is when a grant ends whose code is redeemed at now: at the
+// absolute end of its refresh tokens, or, without them, with its access token.
+func RedeemedUntil(p Policy, client storage.Client, g storage.Grant, now time.Time) time.Time {
+	if IssuesRefreshToken(g) {
+		return now.Add(RefreshPolicyOf(p, client).AbsoluteLifetime)
+	}
+	return now.Add(p.AccessTokenLifetime)
+}
 
 // IdentityUntil is until when an identity is kept for a session: until the last
-// token of the last grant that the session can still make.
+// code that the session can still make is redeemed. Redeeming it keeps the
+// identity for as long as the grant (storage.Grants.RedeemCode).
 func IdentityUntil(p Policy, s storage.Session) time.Time {
 	return s.ExpiresAt.Add(p.CodeLifetime + p.AccessTokenLifetime)
 }

@@ -36,11 +36,23 @@ func TestLifetimes(t *testing.T) {
 	s := storage.Session{ExpiresAt: now.Add(24 * time.Hour)}
 	lastCode := s.ExpiresAt.Add(-time.Microsecond)
 	lastRedemption := oauth.NewGrant(storage.GrantID{}, oauth.AuthorizeRequest{}, s, p, "", "", lastCode).CodeExpiresAt
-	if until := oauth.RedeemedUntil(p, lastRedemption); oauth.IdentityUntil(p, s).Before(until) {
+	if until := oauth.RedeemedUntil(p, webClient(), grant(), lastRedemption); oauth.IdentityUntil(p, s).Before(until) {
 		t.Errorf("the identity is gone at %v, the last grant lives until %v", oauth.IdentityUntil(p, s), until)
 	}
-	if got, want := oauth.RedeemedUntil(p, now), now.Add(p.AccessTokenLifetime); !got.Equal(want) {
+	if got, want := oauth.RedeemedUntil(p, webClient(), grant(), now), now.Add(p.AccessTokenLifetime); !got.Equal(want) {
 		t.Errorf("RedeemedUntil = %v, want %v", got, want)
+	}
+	// With refresh tokens, at their absolute end: the client's, or the server's.
+	offline, week := grant(), webClient()
+	offline.Scopes = []string{"openid", "offline_access"}
+	week.RefreshTokens.AbsoluteLifetime = 7 * 24 * time.Hour
+	for _, test := range []struct {
+		client storage.Client
+		want   time.Duration
+	}{{webClient(), 30 * 24 * time.Hour}, {week, 7 * 24 * time.Hour}} {
+		if got := oauth.RedeemedUntil(p, test.client, offline, now); !got.Equal(now.Add(test.want)) {
+			t.Errorf("RedeemedUntil = %v, want %v from now", got, test.want)
+		}
 	}
 }
 

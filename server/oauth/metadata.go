@@ -9,6 +9,8 @@ type Metadata struct {
 	AuthorizationEndpoint                  string   `json:"authorization_endpoint"`
 	TokenEndpoint                          string   `json:"token_endpoint"`
 	UserinfoEndpoint                       string   `json:"userinfo_endpoint"`
+	RevocationEndpoint                     string   `json:"revocation_endpoint"`
+	IntrospectionEndpoint                  string   `json:"introspection_endpoint"`
 	JWKSURI                                string   `json:"jwks_uri"`
 	ScopesSupported                        []string `json:"scopes_supported"`
 	ResponseTypesSupported                 []string `json:"response_types_supported"`
@@ -18,6 +20,8 @@ type Metadata struct {
 	SubjectTypesSupported                  []string `json:"subject_types_supported"`
 	IDTokenSigningAlgValuesSupported       []string `json:"id_token_signing_alg_values_supported"`
 	TokenEndpointAuthMethodsSupported      []string `json:"token_endpoint_auth_methods_supported"`
+	RevocationAuthMethodsSupported         []string `json:"revocation_endpoint_auth_methods_supported"`
+	IntrospectionAuthMethodsSupported      []string `json:"introspection_endpoint_auth_methods_supported"`
 	ClaimsSupported                        []string `json:"claims_supported"`
 	ClaimsParameterSupported               bool     `json:"claims_parameter_supported"`
 	RequestParameterSupported              bool     `json:"request_parameter_supported"`
@@ -33,6 +37,8 @@ const (
 	PathAuthorization = "/auth"
 	PathToken         = "/token"
 	PathUserinfo      = "/userinfo"
+	PathRevocation    = "/revoke"
+	PathIntrospection = "/token/introspect"
 	PathKeys          = "/keys"
 )
 
@@ -43,15 +49,19 @@ func NewMetadata(p Policy, uiLocales []string) Metadata {
 		AuthorizationEndpoint:             p.Issuer + PathAuthorization,
 		TokenEndpoint:                     p.Issuer + PathToken,
 		UserinfoEndpoint:                  p.Issuer + PathUserinfo,
+		RevocationEndpoint:                p.Issuer + PathRevocation,
+		IntrospectionEndpoint:             p.Issuer + PathIntrospection,
 		JWKSURI:                           p.Issuer + PathKeys,
-		ScopesSupported:                   advertisedScopes(),
+		ScopesSupported:                   slices.Clone(simpleScopes),
 		ResponseTypesSupported:            []string{"code"},
 		ResponseModesSupported:            []string{ModeQuery, ModeFormPost},
-		GrantTypesSupported:               []string{GrantAuthorizationCode},
+		GrantTypesSupported:               []string{GrantAuthorizationCode, GrantRefreshToken},
 		ACRValuesSupported:                []string{ACRPassword},
 		SubjectTypesSupported:             []string{"public"},
 		IDTokenSigningAlgValuesSupported:  distinct(p.SigningAlgs),
 		TokenEndpointAuthMethodsSupported: slices.Clone(AuthMethods),
+		RevocationAuthMethodsSupported:    slices.Clone(AuthMethods),
+		IntrospectionAuthMethodsSupported: []string{AuthBasic, AuthPost},
 		ClaimsSupported: []string{
 			"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid",
 			"email", "email_verified", "name", "preferred_username", "groups", "federated_claims",
@@ -65,13 +75,6 @@ func NewMetadata(p Policy, uiLocales []string) Metadata {
 		m.CodeChallengeMethodsSupported = append(m.CodeChallengeMethodsSupported, MethodPlain)
 	}
 	return m
-}
-
-// advertisedScopes are the simple ones without offline_access: it is accepted,
-// but there is no refresh_token yet that it could bring (OpenID Connect Core 1.0
-// section 11), and relying parties choose their flow by what they read here.
-func advertisedScopes() []string {
-	return slices.DeleteFunc(slices.Clone(simpleScopes), func(s string) bool { return s == ScopeOfflineAccess })
 }
 
 // distinct keeps the first of each, in order.

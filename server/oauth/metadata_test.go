@@ -91,7 +91,7 @@ func TestMetadataSaysWhatIsTrue(t *testing.T) {
 				t.Errorf("scopes_supported: %q: %v, %v", v, r.Scopes, err)
 			}
 		}
-		// There is no refresh_token to get, so offline_access is not offered.
+		// OpenID Connect Core 1.0 section 11: offline_access is there for refresh tokens.
 		if slices.Contains(m.ScopesSupported, "offline_access") != slices.Contains(m.GrantTypesSupported, "refresh_token") {
 			t.Error("offline_access and refresh_token are not offered together")
 		}

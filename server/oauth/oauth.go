@@ -42,6 +42,9 @@ type Policy struct {
 	// AccessTokenFormat is FormatOpaque or FormatJWT, for clients that name none.
 	AccessTokenFormat string
 
+	// Refresh is for clients that say nothing else.
+	Refresh RefreshPolicy
+
 	CodeLifetime        time.Duration
 	IDTokenLifetime     time.Duration
 	AccessTokenLifetime time.Duration

@@ -22,6 +22,7 @@ func policy() oauth.Policy {
 		SigningAlg:          "RS256",
 		SigningAlgs:         []string{"RS256"},
 		AccessTokenFormat:   oauth.FormatOpaque,
+		Refresh:             oauth.RefreshPolicy{ReuseInterval: 10 * time.Second, IdleLifetime: 12 * time.Hour, AbsoluteLifetime: 30 * 24 * time.Hour},
 		CodeLifetime:        time.Minute,
 		IDTokenLifetime:     10 * time.Minute,
 		AccessTokenLifetime: 10 * time.Minute,

@@ -46,6 +46,15 @@ var grantTypes = setOf(
 	"urn:ietf:params:oauth:grant-type:token-exchange",
 )
 
+var tables = setOf(expiring()...)
+
+func expiring() (names []string) {
+	for _, table := range storage.Expiring() {
+		names = append(names, string(table))
+	}
+	return names
+}
+
 var results = setOf(
 	Success, Failure, Limited, Errored,
 	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/countersign/countersign/storage"
 )
 
 // MetricsConfig is what the metrics are told beforehand.
@@ -36,6 +38,7 @@ type Metrics struct {
 	tokens          *prometheus.CounterVec
 	storeCalls      *prometheus.CounterVec
 	storeDuration   *prometheus.HistogramVec
+	garbage         *prometheus.CounterVec
 	clockSkew       prometheus.Gauge
 	keys            *keyCollector
 
@@ -64,10 +67,14 @@ func NewMetrics(c MetricsConfig) *Metrics {
 			"Calls of the storage by method and result.", "method", "result"),
 		storeDuration: histogram("store_call_duration_seconds",
 			"Time of calls of the storage by method.", "method"),
+		garbage:   counter("garbage_deleted_total", "Expired records deleted by this process, by table.", "table"),
 		clockSkew: gauge("clock_skew_seconds", "How far the clock of this process is ahead of the database's."),
 	}
 	if m.now = c.Now; m.now == nil {
 		m.now = time.Now
+	}
+	for _, table := range storage.Expiring() {
+		m.Garbage(table, 0) // so that the first deletion is an increase
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "The build, always 1.",
@@ -75,7 +82,7 @@ func NewMetrics(c MetricsConfig) *Metrics {
 	build.WithLabelValues(c.Version, c.Revision, runtime.Version()).Set(1)
 	m.registry.MustRegister(
 		m.requests, m.requestDuration, m.inFlight, m.logins, m.tokens,
-		m.storeCalls, m.storeDuration, m.clockSkew, m.keys, build,
+		m.storeCalls, m.storeDuration, m.garbage, m.clockSkew, m.keys, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -123,6 +130,11 @@ func (m *Metrics) Token(grantType, result string) {
 func (m *Metrics) StoreCall(method string, err error, d time.Duration) {
 	m.storeCalls.WithLabelValues(method, storeResult(err)).Inc()
 	m.storeDuration.WithLabelValues(method).Observe(d.Seconds())
+}
+
+// Garbage counts expired records that were deleted.
+func (m *Metrics) Garbage(table storage.Table, rows int) {
+	m.garbage.WithLabelValues(tables.fold(string(table))).Add(float64(rows))
 }
 
 // ClockSkew sets how far the process's clock is ahead of the database's.

@@ -76,6 +76,24 @@ func (s *store) RedeemCode(ctx context.Context, id storage.GrantID, now, expires
 	return s.Store.RedeemCode(ctx, id, now, expiresAt)
 }
 
+func (s *store) RotateGrant(ctx context.Context, in storage.Rotation) (_ storage.Grant, _ storage.Identity, err error) {
+	ctx, end := s.call(ctx, "RotateGrant")
+	defer end(&err)
+	return s.Store.RotateGrant(ctx, in)
+}
+
+func (s *store) RevokeGrantsOf(ctx context.Context, connectorID, userID string, now time.Time, reason string) (_ int, err error) {
+	ctx, end := s.call(ctx, "RevokeGrantsOf")
+	defer end(&err)
+	return s.Store.RevokeGrantsOf(ctx, connectorID, userID, now, reason)
+}
+
+func (s *store) RecheckIdentity(ctx context.Context, id storage.Identity) (err error) {
+	ctx, end := s.call(ctx, "RecheckIdentity")
+	defer end(&err)
+	return s.Store.RecheckIdentity(ctx, id)
+}
+
 func (s *store) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (_ bool, err error) {
 	ctx, end := s.call(ctx, "RevokeGrant")
 	defer end(&err)
@@ -128,4 +146,10 @@ func (s *store) ReleaseLease(ctx context.Context, name, holder string) (err erro
 	ctx, end := s.call(ctx, "ReleaseLease")
 	defer end(&err)
 	return s.Store.ReleaseLease(ctx, name, holder)
+}
+
+func (s *store) DeleteExpired(ctx context.Context, in storage.Expired) (_ storage.Deleted, err error) {
+	ctx, end := s.call(ctx, "DeleteExpired")
+	defer end(&err)
+	return s.Store.DeleteExpired(ctx, in)
 }

@@ -216,6 +216,9 @@ func TestCountersFoldTheUnknown(t *testing.T) {
 	m.StoreCall("Grant", context.Canceled, 0)
 	m.StoreCall("Grant", errors.New("odd"), 0)
 	m.ClockSkew(-1500 * time.Millisecond)
+	m.Garbage(storage.TableGrants, 300)
+	m.Garbage(storage.TableGrants, 400)
+	m.Garbage("a table of mine", 1)
 	got := expose(t, m)
 	has(t, got,
 		`countersign_logins_total{connector="ldap",result="success"} 1`,
@@ -232,6 +235,9 @@ func TestCountersFoldTheUnknown(t *testing.T) {
 		`countersign_store_calls_total{method="Grant",result="error"} 1`,
 		`countersign_store_call_duration_seconds_bucket{method="Ping",le="0.005"} 1`,
 		`countersign_clock_skew_seconds -1.5`,
+		`countersign_garbage_deleted_total{table="grants"} 700`,
+		`countersign_garbage_deleted_total{table="sessions"} 0`,
+		`countersign_garbage_deleted_total{table="other"} 1`,
 	)
 	for _, want := range []string{`countersign_build_info{go_version="go`, `revision="abc",version="v1"} 1`, "go_goroutines ", "process_open_fds "} {
 		if !strings.Contains(got, want) {

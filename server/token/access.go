@@ -13,14 +13,14 @@ import (
 // accessToken makes the access token of a grant, in the format of the client.
 func (e *Endpoint) accessToken(client storage.Client, g storage.Grant, now time.Time) (string, error) {
 	if oauth.AccessTokenFormat(e.cfg.Policy, client) != oauth.FormatJWT {
-		t := oauth.AccessToken{GrantID: g.ID, ExpiresAt: now.Add(e.cfg.Policy.AccessTokenLifetime)}
+		t := oauth.AccessToken{GrantID: g.ID, ExpiresAt: now.Add(e.cfg.Policy.AccessTokenLifetime), Scopes: g.Scopes}
 		return e.cfg.AccessTokens.Make(t.Encode()), nil
 	}
 	var unique [16]byte
 	if _, err := io.ReadFull(e.cfg.Random, unique[:]); err != nil {
 		return "", fmt.Errorf("reading randomness: %w", err)
 	}
-	claims := oauth.NewJWTAccessToken(e.cfg.Policy, g, unique, now)
+	claims := oauth.NewJWTAccessToken(e.cfg.Policy, g, g.Scopes, unique, now)
 	compact, _, err := e.cfg.Sign(oauth.SigningAlg(e.cfg.Policy, client), oauth.JWTTypeAccessToken, claims)
 	if err != nil {
 		return "", fmt.Errorf("signing an access token: %w", err)
@@ -31,19 +31,17 @@ func (e *Endpoint) accessToken(client storage.Client, g storage.Grant, now time.
 // verifyAccessToken returns the grant that a live access token stands for. The
 // grant is looked at each time, so that revocation is immediate; a forged or
 // expired token never gets that far.
-func (e *Endpoint) verifyAccessToken(ctx context.Context, token string, now time.Time) (storage.Grant, storage.Identity, error) {
-	t, err := e.parseAccessToken(token)
-	if err == nil {
+func (e *Endpoint) verifyAccessToken(ctx context.Context, token string, now time.Time) (t oauth.AccessToken, g storage.Grant, id storage.Identity, err error) {
+	if t, err = e.parseAccessToken(token); err == nil {
 		err = oauth.CheckAccessToken(t, now)
 	}
 	if err != nil {
-		return storage.Grant{}, storage.Identity{}, err
+		return t, g, id, err
 	}
-	g, id, err := e.grantOf(ctx, t.GrantID, now, oauth.ErrInvalidToken())
-	if err == nil {
+	if g, id, err = e.grantOf(ctx, t.GrantID, now, oauth.ErrInvalidToken()); err == nil {
 		err = oauth.CheckAccessGrant(g, now)
 	}
-	return g, id, err
+	return t, g, id, err
 }
 
 // parseAccessToken accepts both formats: a client's may have been changed while

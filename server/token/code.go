@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"time"
 
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/storage"
@@ -25,7 +24,7 @@ func (e *Endpoint) authorizationCode(ctx context.Context, client storage.Client,
 	if err != nil {
 		return Response{}, oauth.ErrInvalidCode()
 	}
-	now := e.cfg.Now().UTC().Truncate(time.Microsecond)
+	now := e.now()
 	id := storage.GrantID(payload)
 	g, identity, err := e.grantOf(ctx, id, now, oauth.ErrInvalidCode())
 	if err != nil {
@@ -33,27 +32,23 @@ func (e *Endpoint) authorizationCode(ctx context.Context, client storage.Client,
 	}
 	reused, err := oauth.RedeemCode(g, client, req, now)
 	if reused {
-		return Response{}, e.revokeReused(ctx, id, now, err)
+		return Response{}, e.revoke(ctx, id, reasonCodeReused, now, err)
 	}
 	if err != nil {
 		return Response{}, err
 	}
-	err = e.cfg.Grants.RedeemCode(ctx, id, now, oauth.RedeemedUntil(e.cfg.Policy, now))
+	err = e.cfg.Grants.RedeemCode(ctx, id, now, oauth.RedeemedUntil(e.cfg.Policy, client, g, now))
 	if errors.Is(err, storage.ErrConflict) {
-		// Somebody else redeemed it since it was read.
-		return Response{}, e.revokeReused(ctx, id, now, oauth.ErrCodeReused())
+		// Somebody else redeemed it since it was read. Whatever was issued from it
+		// is dead before the refusal is sent.
+		return Response{}, e.revoke(ctx, id, reasonCodeReused, now, oauth.ErrCodeReused())
 	}
 	if err != nil {
 		return Response{}, fmt.Errorf("redeeming the code: %w", err)
 	}
-	return e.issue(client, g, identity, now)
-}
-
-// revokeReused ends the grant of a code that was presented twice, so that
-// whatever was issued from it is dead before the refusal is sent.
-func (e *Endpoint) revokeReused(ctx context.Context, id storage.GrantID, now time.Time, refusal error) error {
-	if _, err := e.cfg.Grants.RevokeGrant(ctx, id, now, reasonCodeReused); err != nil {
-		return fmt.Errorf("revoking the grant of a reused code: %w", err)
+	resp, err := e.issue(client, g, identity, oauth.NewIDToken, now)
+	if oauth.IssuesRefreshToken(g) {
+		resp.RefreshToken = e.refreshTokenOf(g)
 	}
-	return refusal
+	return resp, err
 }

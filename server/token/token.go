@@ -25,6 +25,7 @@ import (
 
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/recheck"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/storage"
@@ -36,8 +37,13 @@ type Config struct {
 	Clients storage.Clients
 	Grants  storage.Grants
 	// Codes and AccessTokens make and check the handles of grants.
-	Codes        *seal.Tokens
-	AccessTokens *seal.Tokens
+	Codes         *seal.Tokens
+	AccessTokens  *seal.Tokens
+	RefreshTokens *seal.Tokens
+	// Rechecker asks connectors again about people.
+	Rechecker *recheck.Rechecker
+	// Connectors are the ids of those that are configured.
+	Connectors []string
 	// Sign makes a compact JWS with the given algorithm and `typ`.
 	Sign func(alg, typ string, claims any) (compact, kid string, err error)
 	// Verify checks a JWS of ours with that `typ` and returns its payload.
@@ -53,12 +59,16 @@ type Endpoint struct{ cfg Config }
 
 // New checks the configuration.
 func New(cfg Config) (*Endpoint, error) {
-	if cfg.Clients == nil || cfg.Grants == nil || cfg.Codes == nil || cfg.AccessTokens == nil || cfg.Sign == nil ||
+	if cfg.Clients == nil || cfg.Grants == nil || cfg.Codes == nil || cfg.AccessTokens == nil ||
+		cfg.RefreshTokens == nil || cfg.Rechecker == nil || cfg.Sign == nil ||
 		cfg.Verify == nil || cfg.CountToken == nil || cfg.Now == nil || cfg.Random == nil {
 		return nil, errors.New("token: every field of Config is required")
 	}
 	return &Endpoint{cfg: cfg}, nil
 }
+
+// now is the time as every engine keeps it.
+func (e *Endpoint) now() time.Time { return e.cfg.Now().UTC().Truncate(time.Microsecond) }
 
 // Response is a successful token response (RFC 6749 section 5.1, OpenID Connect
 // Core 1.0 section 3.1.3.3).
@@ -66,8 +76,10 @@ type Response struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"`
-	IDToken     string `json:"id_token"`
-	Scope       string `json:"scope"`
+	// RefreshToken comes with offline_access.
+	RefreshToken string `json:"refresh_token,omitempty"`
+	IDToken      string `json:"id_token"`
+	Scope        string `json:"scope"`
 }
 
 // Token is the token endpoint: POST only (RFC 6749 section 3.2).
@@ -94,6 +106,9 @@ func (e *Endpoint) token(r *http.Request, grantType *string) (Response, error) {
 	if *grantType, err = oauth.TokenGrantType(form); err != nil {
 		*grantType = "unknown"
 		return Response{}, err
+	}
+	if *grantType == oauth.GrantRefreshToken {
+		return e.refreshToken(r, client, form)
 	}
 	return e.authorizationCode(r.Context(), client, form)
 }
@@ -130,14 +145,17 @@ func Form(r *http.Request) (url.Values, error) {
 	return r.PostForm, nil
 }
 
+// newIDToken is oauth.NewIDToken, or its sister for refreshes.
+type newIDToken func(p oauth.Policy, c storage.Client, g storage.Grant, id storage.Identity, alg, accessToken string, now time.Time) oauth.IDToken
+
 // issue signs the tokens of a grant whose state allows it.
-func (e *Endpoint) issue(client storage.Client, g storage.Grant, id storage.Identity, now time.Time) (Response, error) {
+func (e *Endpoint) issue(client storage.Client, g storage.Grant, id storage.Identity, claims newIDToken, now time.Time) (Response, error) {
 	access, err := e.accessToken(client, g, now)
 	if err != nil {
 		return Response{}, err
 	}
 	alg := oauth.SigningAlg(e.cfg.Policy, client)
-	idToken, _, err := e.cfg.Sign(alg, oauth.JWTTypeIDToken, oauth.NewIDToken(e.cfg.Policy, client, g, id, alg, access, now))
+	idToken, _, err := e.cfg.Sign(alg, oauth.JWTTypeIDToken, claims(e.cfg.Policy, client, g, id, alg, access, now))
 	if err != nil {
 		return Response{}, fmt.Errorf("signing an id_token: %w", err)
 	}

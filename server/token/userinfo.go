@@ -5,7 +5,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/countersign/countersign/server/oauth"
 )
@@ -28,11 +27,11 @@ func (e *Endpoint) UserInfo(w http.ResponseWriter, r *http.Request) error {
 	case missing:
 		return ErrNoToken
 	}
-	g, id, err := e.verifyAccessToken(r.Context(), bearer, e.cfg.Now().UTC().Truncate(time.Microsecond))
+	t, g, id, err := e.verifyAccessToken(r.Context(), bearer, e.now())
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, oauth.NewUserInfo(g, id))
+	return writeJSON(w, oauth.NewUserInfo(g, t.Scopes, id))
 }
 
 // bearerForms reads the places where a token may be, or must not be: RFC 6750

@@ -8,6 +8,11 @@ import (
 // FormPost carries an authorization response to the client as a form (OAuth 2.0
 // Form Post Response Mode 1.0). It submits itself; without scripts there is a
 // button.
+//
+// Its policy has no form-action: Chromium would apply it to what the client does
+// with the form, and a client that redirects to another origin would leave people
+// here (see Continue). The one form of the page goes to Action, and the template
+// puts nothing into the page that could make another.
 type FormPost struct {
 	Client Client
 	// Action is the validated redirect_uri: http or https.
@@ -27,7 +32,6 @@ const formPostScript = "HTMLFormElement.prototype.submit.call(document.forms[0])
 
 func (FormPost) template() string { return "form_post" }
 func (p FormPost) client() Client { return p.Client }
-func (p FormPost) target() string { return p.Action }
 
 func (p FormPost) check() error {
 	if webAddress(p.Action) == "" {

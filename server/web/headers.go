@@ -16,6 +16,9 @@ type Policy struct {
 	Images []string
 	// FormAction are further sources a form may lead to, from FormActionSource.
 	FormAction []string
+	// LeavesByForm lifts form-action: the page's form ends our part of the way,
+	// and where its receiver sends people then is not for us to know.
+	LeavesByForm bool
 	// Script is the text of the one inline script that may run.
 	Script string
 }
@@ -68,10 +71,13 @@ func (s *Site) contentSecurityPolicy(p Policy) string {
 		sum := sha256.Sum256([]byte(p.Script))
 		directives = append(directives, "script-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
 	}
-	forms := "'none'"
-	if p.Page {
-		forms = strings.Join(append([]string{"'self'"}, p.FormAction...), " ")
+	switch {
+	case p.LeavesByForm:
+	case p.Page:
+		directives = append(directives, "form-action "+strings.Join(append([]string{"'self'"}, p.FormAction...), " "))
+	default:
+		directives = append(directives, "form-action 'none'")
 	}
-	directives = append(directives, "form-action "+forms, "base-uri 'none'", "frame-ancestors 'none'")
+	directives = append(directives, "base-uri 'none'", "frame-ancestors 'none'")
 	return strings.Join(directives, "; ")
 }

@@ -25,11 +25,8 @@ type clientPage interface{ client() Client }
 // Pages that must not be made of just anything say so; the person gets a 500.
 type checkedPage interface{ check() error }
 
-// Pages that submit themselves to somebody else say to whom, and by which script.
-type selfSubmitting interface {
-	target() string
-	Script() template.JS
-}
+// Pages that submit themselves to somebody else say by which script.
+type selfSubmitting interface{ Script() template.JS }
 
 // PageOptions are about the request rather than the page.
 type PageOptions struct {
@@ -101,12 +98,11 @@ func (s *Site) policy(p Page, opt PageOptions) (Policy, error) {
 			return Policy{}, err
 		}
 	}
-	targets := opt.FormAction
 	if l, ok := p.(selfSubmitting); ok {
-		targets = append([]string{l.target()}, targets...)
-		policy.Script = string(l.Script())
+		policy.Script, policy.LeavesByForm = string(l.Script()), true
+		return policy, nil
 	}
-	for _, address := range targets {
+	for _, address := range opt.FormAction {
 		source, ok := FormActionSource(address)
 		if !ok {
 			return Policy{}, fmt.Errorf("%q cannot be allowed as the target of a form", address)

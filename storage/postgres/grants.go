@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -12,46 +13,52 @@ import (
 // grantColumns are what grant scans, of the table named g.
 const grantColumns = `g.id, g.client_id, g.connector_id, g.user_id, g.sid, g.scopes, g.redirect_uri, g.nonce,
 	g.code_challenge, g.code_challenge_method, g.auth_time, g.acr, g.amr, g.created_at, g.code_expires_at,
-	g.code_redeemed_at, g.revoked_at, g.revoked_reason, g.expires_at, g.user_agent, g.ip_address`
+	g.code_redeemed_at, g.revoked_at, g.revoked_reason, g.expires_at, g.user_agent, g.ip_address,
+	g.generation, coalesce(g.refreshed_at, g.code_redeemed_at), g.refreshed_user_agent, g.refreshed_ip_address`
 
 func grant(g *storage.Grant) []any {
 	return []any{(*[16]byte)(&g.ID), &g.ClientID, &g.ConnectorID, &g.UserID, &g.SID, stringList{&g.Scopes},
 		&g.RedirectURI, &g.Nonce, &g.CodeChallenge, &g.CodeChallengeMethod,
 		instant{&g.AuthTime}, &g.ACR, stringList{&g.AMR}, instant{&g.CreatedAt}, instant{&g.CodeExpiresAt},
 		instant{&g.CodeRedeemedAt}, instant{&g.RevokedAt}, &g.RevokedReason, instant{&g.ExpiresAt},
-		&g.UserAgent, &g.IPAddress}
+		&g.UserAgent, &g.IPAddress,
+		&g.Generation, instant{&g.RefreshedAt}, &g.RefreshedUserAgent, &g.RefreshedIPAddress}
 }
 
 const (
 	intoGrants = `
 		INSERT INTO grants (id, client_id, connector_id, user_id, sid, scopes, redirect_uri, nonce,
 			code_challenge, code_challenge_method, auth_time, acr, amr, created_at, code_expires_at,
-			code_redeemed_at, revoked_at, revoked_reason, expires_at, user_agent, ip_address)`
+			code_redeemed_at, revoked_at, revoked_reason, expires_at, user_agent, ip_address,
+			generation, refreshed_at, refreshed_user_agent, refreshed_ip_address)`
 	insertGrant = intoGrants + `
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+			$22, $23, $24, $25)`
 	insertGrantIfAlive = intoGrants + `
-		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+			$22, $23, $24, $25
 		FROM alive`
 )
 
 func grantValues(g storage.Grant) []any {
 	return []any{[16]byte(g.ID), g.ClientID, g.ConnectorID, g.UserID, g.SID, list(g.Scopes), g.RedirectURI, g.Nonce,
 		g.CodeChallenge, g.CodeChallengeMethod, g.AuthTime, g.ACR, list(g.AMR), g.CreatedAt, g.CodeExpiresAt,
-		optional(g.CodeRedeemedAt), optional(g.RevokedAt), g.RevokedReason, g.ExpiresAt, g.UserAgent, g.IPAddress}
+		optional(g.CodeRedeemedAt), optional(g.RevokedAt), g.RevokedReason, g.ExpiresAt, g.UserAgent, g.IPAddress,
+		g.Generation, optional(g.RefreshedAt), g.RefreshedUserAgent, g.RefreshedIPAddress}
 }
 
-// Parts of the statement of Authorize. $14 is the grant's created_at, $22 the
+// Parts of the statement of Authorize. $14 is the grant's created_at, $26 the
 // session. Either way of finding the session alive holds its row until the
 // commit, so that a sign-out waits for this grant and then sees it.
 const (
 	aliveSession = `
-		WITH alive AS (SELECT 1 FROM sessions WHERE id_hash = $22 AND expires_at > $14 FOR KEY SHARE)`
+		WITH alive AS (SELECT 1 FROM sessions WHERE id_hash = $26 AND expires_at > $14 FOR KEY SHARE)`
 	touchSession = `
 		WITH alive AS (UPDATE sessions SET last_used_at = greatest(last_used_at, $14)
-			WHERE id_hash = $22 AND expires_at > $14 RETURNING 1)`
+			WHERE id_hash = $26 AND expires_at > $14 RETURNING 1)`
 	consentIfAlive = `,
 		consent AS (INSERT INTO consents (connector_id, user_id, client_id, scopes, granted_at, expires_at)
-			SELECT $23, $24, $25, $26, $27, $28 FROM alive
+			SELECT $27, $28, $29, $30, $31, $32 FROM alive
 			ON CONFLICT (connector_id, user_id, client_id) DO UPDATE SET
 				scopes = excluded.scopes, granted_at = excluded.granted_at,
 				expires_at = greatest(consents.expires_at, excluded.expires_at))`
@@ -103,12 +110,23 @@ func (s *Store) Grant(ctx context.Context, id storage.GrantID, now time.Time) (s
 	return found, person, nil
 }
 
-// RedeemCode implements storage.Grants.
+// RedeemCode implements storage.Grants, in one statement. The person's row is
+// held first: one that garbage collection has just deleted makes it a conflict,
+// one that is found stays. It is only written when it would expire first.
 func (s *Store) RedeemCode(ctx context.Context, id storage.GrantID, now, expiresAt time.Time) error {
 	return s.hit(ctx, "redeeming a code", `
-		UPDATE grants SET code_redeemed_at = $2, expires_at = $3
-		WHERE id = $1 AND code_redeemed_at IS NULL AND revoked_at IS NULL
-			AND code_expires_at > $2 AND expires_at > $2`,
+		WITH person AS (SELECT i.connector_id, i.user_id
+				FROM grants g JOIN identities i ON i.connector_id = g.connector_id AND i.user_id = g.user_id
+				WHERE g.id = $1 AND g.code_redeemed_at IS NULL FOR KEY SHARE OF i),
+			redeemed AS (UPDATE grants g SET code_redeemed_at = $2, refreshed_at = $2, expires_at = $3
+				FROM person p
+				WHERE g.id = $1 AND g.connector_id = p.connector_id AND g.user_id = p.user_id
+					AND g.code_redeemed_at IS NULL AND g.revoked_at IS NULL
+					AND g.code_expires_at > $2 AND g.expires_at > $2
+				RETURNING g.connector_id, g.user_id),
+			kept AS (UPDATE identities i SET expires_at = $3 FROM redeemed r
+				WHERE i.connector_id = r.connector_id AND i.user_id = r.user_id AND i.expires_at < $3)
+		SELECT 1 FROM redeemed`,
 		[16]byte(id), now, expiresAt)
 }
 
@@ -121,6 +139,29 @@ func (s *Store) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Ti
 		UPDATE grants SET revoked_at = $2, revoked_reason = $3
 		WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2`,
 		[16]byte(id), now, reason))
+}
+
+// RevokeGrantsOf implements storage.Grants. Rows are locked in the order of
+// their ids, so that two callers do not wait for one another.
+func (s *Store) RevokeGrantsOf(ctx context.Context, connectorID, userID string, now time.Time, reason string) (int, error) {
+	if err := cmp.Or(storage.CheckKeys(connectorID, userID), storage.CheckText(reason)); err != nil {
+		return 0, err
+	}
+	var revoked int
+	err := s.transition(ctx, "revoking a person's grants", func(ctx context.Context, conn *pgx.Conn) error {
+		tag, err := conn.Exec(ctx, `
+			WITH live AS (SELECT id FROM grants
+				WHERE connector_id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3
+				ORDER BY id FOR NO KEY UPDATE)
+			UPDATE grants g SET revoked_at = $3, revoked_reason = $4 FROM live WHERE g.id = live.id`,
+			connectorID, userID, now, reason)
+		revoked = int(tag.RowsAffected())
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return revoked, nil
 }
 
 // Consent implements storage.Consents.

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -11,26 +12,30 @@ import (
 // grantColumns are what grant scans, of the table named g.
 const grantColumns = `g.id, g.client_id, g.connector_id, g.user_id, g.sid, g.scopes, g.redirect_uri, g.nonce,
 	g.code_challenge, g.code_challenge_method, g.auth_time, g.acr, g.amr, g.created_at, g.code_expires_at,
-	g.code_redeemed_at, g.revoked_at, g.revoked_reason, g.expires_at, g.user_agent, g.ip_address`
+	g.code_redeemed_at, g.revoked_at, g.revoked_reason, g.expires_at, g.user_agent, g.ip_address,
+	g.generation, coalesce(g.refreshed_at, g.code_redeemed_at), g.refreshed_user_agent, g.refreshed_ip_address`
 
 func grant(g *storage.Grant) []any {
 	return []any{exactBytes{g.ID[:]}, &g.ClientID, &g.ConnectorID, &g.UserID, &g.SID, stringList{&g.Scopes},
 		&g.RedirectURI, &g.Nonce, &g.CodeChallenge, &g.CodeChallengeMethod,
 		instant{&g.AuthTime}, &g.ACR, stringList{&g.AMR}, instant{&g.CreatedAt}, instant{&g.CodeExpiresAt},
 		instant{&g.CodeRedeemedAt}, instant{&g.RevokedAt}, &g.RevokedReason, instant{&g.ExpiresAt},
-		&g.UserAgent, &g.IPAddress}
+		&g.UserAgent, &g.IPAddress,
+		&g.Generation, instant{&g.RefreshedAt}, &g.RefreshedUserAgent, &g.RefreshedIPAddress}
 }
 
 func insertGrant(tx *tx, g storage.Grant) error {
 	_, err := tx.Exec(`
 		INSERT INTO grants (id, client_id, connector_id, user_id, sid, scopes, redirect_uri, nonce,
 			code_challenge, code_challenge_method, auth_time, acr, amr, created_at, code_expires_at,
-			code_redeemed_at, revoked_at, revoked_reason, expires_at, user_agent, ip_address)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			code_redeemed_at, revoked_at, revoked_reason, expires_at, user_agent, ip_address,
+			generation, refreshed_at, refreshed_user_agent, refreshed_ip_address)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		g.ID[:], g.ClientID, g.ConnectorID, g.UserID, g.SID, list(g.Scopes), g.RedirectURI, g.Nonce,
 		g.CodeChallenge, g.CodeChallengeMethod, micros(g.AuthTime), g.ACR, list(g.AMR),
 		micros(g.CreatedAt), micros(g.CodeExpiresAt), optionalMicros(g.CodeRedeemedAt),
-		optionalMicros(g.RevokedAt), g.RevokedReason, micros(g.ExpiresAt), g.UserAgent, g.IPAddress)
+		optionalMicros(g.RevokedAt), g.RevokedReason, micros(g.ExpiresAt), g.UserAgent, g.IPAddress,
+		g.Generation, optionalMicros(g.RefreshedAt), g.RefreshedUserAgent, g.RefreshedIPAddress)
 	return err
 }
 
@@ -75,11 +80,7 @@ func (s *Store) Grant(ctx context.Context, id storage.GrantID, now time.Time) (s
 	var found storage.Grant
 	var person storage.Identity
 	err := s.read(ctx, "reading a grant", func(tx *tx) error {
-		return tx.QueryRow(`
-			SELECT `+grantColumns+`, `+identityColumns+`
-			FROM grants g JOIN identities i ON i.connector_id = g.connector_id AND i.user_id = g.user_id
-			WHERE g.id = ? AND g.expires_at > ?`,
-			id[:], micros(now)).Scan(append(grant(&found), identity(&person)...)...)
+		return readGrant(tx, id, now, &found, &person)
 	})
 	if err != nil {
 		return storage.Grant{}, storage.Identity{}, err
@@ -87,16 +88,33 @@ func (s *Store) Grant(ctx context.Context, id storage.GrantID, now time.Time) (s
 	return found, person, nil
 }
 
+func readGrant(tx *tx, id storage.GrantID, now time.Time, found *storage.Grant, person *storage.Identity) error {
+	return tx.QueryRow(`
+		SELECT `+grantColumns+`, `+identityColumns+`
+		FROM grants g JOIN identities i ON i.connector_id = g.connector_id AND i.user_id = g.user_id
+		WHERE g.id = ? AND g.expires_at > ?`,
+		id[:], micros(now)).Scan(append(grant(found), identity(person)...)...)
+}
+
 // RedeemCode implements storage.Grants.
 func (s *Store) RedeemCode(ctx context.Context, id storage.GrantID, now, expiresAt time.Time) error {
 	return s.write(ctx, "redeeming a code", func(tx *tx) error {
 		won, err := tx.hit(`
-			UPDATE grants SET code_redeemed_at = ?2, expires_at = ?3
+			UPDATE grants SET code_redeemed_at = ?2, refreshed_at = ?2, expires_at = ?3
 			WHERE id = ?1 AND code_redeemed_at IS NULL AND revoked_at IS NULL
-				AND code_expires_at > ?2 AND expires_at > ?2`,
+				AND code_expires_at > ?2 AND expires_at > ?2
+				AND EXISTS (SELECT 1 FROM identities i
+					WHERE i.connector_id = grants.connector_id AND i.user_id = grants.user_id)`,
 			id[:], micros(now), micros(expiresAt))
 		if err == nil && !won {
 			return storage.ErrConflict
+		}
+		if err == nil {
+			_, err = tx.Exec(`
+				UPDATE identities SET expires_at = ?2 FROM grants g
+				WHERE g.id = ?1 AND identities.connector_id = g.connector_id
+					AND identities.user_id = g.user_id AND identities.expires_at < ?2`,
+				id[:], micros(expiresAt))
 		}
 		return err
 	})
@@ -115,6 +133,29 @@ func (s *Store) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Ti
 		return err
 	})
 	return revoked && err == nil, err
+}
+
+// RevokeGrantsOf implements storage.Grants.
+func (s *Store) RevokeGrantsOf(ctx context.Context, connectorID, userID string, now time.Time, reason string) (int, error) {
+	if err := cmp.Or(storage.CheckKeys(connectorID, userID), storage.CheckText(reason)); err != nil {
+		return 0, err
+	}
+	var revoked int64
+	err := s.write(ctx, "revoking a person's grants", func(tx *tx) error {
+		result, err := tx.Exec(`
+			UPDATE grants SET revoked_at = ?3, revoked_reason = ?4
+			WHERE connector_id = ?1 AND user_id = ?2 AND revoked_at IS NULL AND expires_at > ?3`,
+			connectorID, userID, micros(now), reason)
+		if err != nil {
+			return err
+		}
+		revoked, err = result.RowsAffected()
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return int(revoked), nil
 }
 
 func upsertConsent(tx *tx, c storage.Consent) error {

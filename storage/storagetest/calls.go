@@ -27,6 +27,15 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 		"RedeemCode": func(ctx context.Context) error {
 			return s.RedeemCode(ctx, in.Grant.ID, epoch, epoch.Add(time.Hour))
 		},
+		"RotateGrant": func(ctx context.Context) error {
+			_, _, err := s.RotateGrant(ctx, rotation(in))
+			return err
+		},
+		"RevokeGrantsOf": func(ctx context.Context) error {
+			_, err := s.RevokeGrantsOf(ctx, in.Identity.ConnectorID, in.Identity.UserID, epoch, "because")
+			return err
+		},
+		"RecheckIdentity": func(ctx context.Context) error { return s.RecheckIdentity(ctx, in.Identity) },
 		"RevokeGrant": func(ctx context.Context) error {
 			_, err := s.RevokeGrant(ctx, in.Grant.ID, epoch, "because")
 			return err
@@ -57,6 +66,10 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 			return err
 		},
 		"ReleaseLease": func(ctx context.Context) error { return s.ReleaseLease(ctx, "job", "holder") },
+		"DeleteExpired": func(ctx context.Context) error {
+			_, err := s.DeleteExpired(ctx, storage.Expired{Table: storage.TableGrants, Now: epoch, Limit: 1})
+			return err
+		},
 		"MasterSecret": func(ctx context.Context) error {
 			_, err := s.MasterSecret(ctx, []byte("secret"), epoch)
 			return err

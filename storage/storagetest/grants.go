@@ -90,7 +90,7 @@ var grantTests = map[string]func(*testing.T, Database){
 		must(t, s.RedeemCode(t.Context(), in.Grant.ID, epoch, until))
 		want(t, s.RedeemCode(t.Context(), in.Grant.ID, epoch.Add(tick), until.Add(time.Hour)), storage.ErrConflict)
 		expected := *in.Grant
-		expected.CodeRedeemedAt, expected.ExpiresAt = epoch, until
+		expected.CodeRedeemedAt, expected.RefreshedAt, expected.ExpiresAt = epoch, epoch, until
 		equal(t, grantOf(t, s, in.Grant.ID), expected)
 		equal(t, grantOf(t, s, bystander.Grant.ID), *bystander.Grant)
 	},

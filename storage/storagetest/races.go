@@ -14,6 +14,8 @@ import (
 
 func isInvalid(err error) bool { return errors.Is(err, storage.ErrInvalid) }
 
+func isConflict(err error) bool { return errors.Is(err, storage.ErrConflict) }
+
 // racers is how many callers race; half of them on another replica.
 const racers = 64
 
@@ -26,9 +28,15 @@ func race(t *testing.T, open Database, do func(i int, s storage.Store) error) {
 
 func raceOn(t *testing.T, replicas []storage.Store, do func(i int, s storage.Store) error) {
 	t.Helper()
+	crowd(t, racers, replicas, do)
+}
+
+// crowd calls do n times at once, on each replica in turn.
+func crowd(t *testing.T, n int, replicas []storage.Store, do func(i int, s storage.Store) error) {
+	t.Helper()
 	start := make(chan struct{})
 	var running sync.WaitGroup
-	for i := range racers {
+	for i := range n {
 		running.Go(func() {
 			<-start
 			if err := do(i, replicas[i%len(replicas)]); err != nil {

@@ -28,6 +28,9 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 	}{
 		{"sessions", sessionTests},
 		{"grants", grantTests},
+		{"rotation", rotationTests},
+		{"identities", identityTests},
+		{"persons", personTests},
 		{"consents", consentTests},
 		{"failures", failureTests},
 		{"keys", keyTests},
@@ -35,6 +38,8 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"store", storeTests},
 		{"text", textTests},
 		{"races", raceTests},
+		{"races of rotation", rotationRaceTests},
+		{"garbage", garbageTests},
 		{"cancellation", cancellationTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {

@@ -43,6 +43,8 @@ type StaticClient struct {
 	IDTokenSigningAlg string `mapstructure:"idTokenSigningAlg"`
 	// AccessTokenFormat overrides oauth2.accessTokenFormat: opaque or jwt.
 	AccessTokenFormat string `mapstructure:"accessTokenFormat"`
+	// RefreshTokens override expiry.refreshTokens.
+	RefreshTokens RefreshTokens `mapstructure:"refreshTokens"`
 }
 
 // Record is the client as the provider knows it, its secrets hashed.
@@ -65,7 +67,20 @@ func (s StaticClient) Record() storage.Client {
 		IDTokenLifetime:   s.IDTokenLifetime,
 		IDTokenSigningAlg: s.IDTokenSigningAlg,
 		AccessTokenFormat: s.AccessTokenFormat,
+		RefreshTokens: storage.RefreshTokens{
+			ReuseInterval:    s.RefreshTokens.ReuseInterval,
+			IdleLifetime:     valueOf(s.RefreshTokens.ValidIfNotUsedFor),
+			AbsoluteLifetime: valueOf(s.RefreshTokens.AbsoluteLifetime),
+			DisableRotation:  s.RefreshTokens.DisableRotation,
+		},
 	}
+}
+
+func valueOf(d *time.Duration) time.Duration {
+	if d == nil {
+		return 0
+	}
+	return *d
 }
 
 func (c *checker) staticClients() {
@@ -112,6 +127,8 @@ func (c *checker) client(path string, s *StaticClient) {
 	if s.IDTokenLifetime != 0 {
 		c.lifetime(path+".idTokenLifetime", s.IDTokenLifetime, time.Minute, 30*24*time.Hour)
 	}
+	c.refreshTokens(path+".refreshTokens", s.RefreshTokens)
+	c.publicRotation(path, s)
 	c.oneOf(path+".idTokenSigningAlg", s.IDTokenSigningAlg, "RS256", "ES256", "EdDSA")
 	c.oneOf(path+".accessTokenFormat", s.AccessTokenFormat, "opaque", "jwt")
 }

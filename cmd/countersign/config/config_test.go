@@ -54,6 +54,8 @@ enablePasswordDB: true
 func TestEverything(t *testing.T) {
 	yes, no := true, false
 	second := time.Second
+	none, half, eight, week, day := time.Duration(0), 30*time.Second, 8*time.Hour, 7*24*time.Hour, 24*time.Hour
+	twenty, twelve := 20*time.Minute, 12*time.Hour
 	want := &config.Config{
 		Issuer: "https://login.example.com/dex",
 		Storage: config.Storage{Type: "postgres", Postgres: &config.Postgres{
@@ -84,6 +86,7 @@ func TestEverything(t *testing.T) {
 		Expiry: config.Expiry{
 			SigningKeys: 6 * time.Hour, IDTokens: 5 * time.Minute, AccessTokens: time.Hour,
 			AuthCodes: 30 * second, AuthRequests: 10 * time.Minute,
+			RefreshTokens: config.RefreshTokens{ReuseInterval: &half, ValidIfNotUsedFor: &eight, AbsoluteLifetime: &week, DisableRotation: &yes},
 		},
 		OAuth2: config.OAuth2{
 			ResponseTypes: []string{"code"}, SkipApprovalScreen: true, AlwaysShowLoginScreen: true, AccessTokenFormat: "jwt",
@@ -96,14 +99,16 @@ func TestEverything(t *testing.T) {
 				RedirectURIs: []string{"https://app.example.com/callback"}, TrustedPeers: []string{"cli"},
 				AllowedConnectors: []string{"staff"}, SkipApprovalScreen: &no, SSOSharedWith: []string{},
 				IDTokenLifetime: time.Minute, IDTokenSigningAlg: "EdDSA", AccessTokenFormat: "opaque",
+				RefreshTokens: config.RefreshTokens{ReuseInterval: &none, ValidIfNotUsedFor: &twenty, AbsoluteLifetime: &twelve, DisableRotation: &no},
 			},
-			{ID: "cli", Public: true},
-			{ID: "mobile", Public: true, SSOSharedWith: []string{"*"}, RedirectURIs: []string{
+			{ID: "cli", Public: true, RefreshTokens: config.RefreshTokens{DisableRotation: &no}},
+			{ID: "mobile", Public: true, SSOSharedWith: []string{"*"}, RefreshTokens: config.RefreshTokens{DisableRotation: &no}, RedirectURIs: []string{
 				"com.example.app:/callback", "http://127.0.0.1/callback", "http://[::1]:8000/callback", "http://localhost/callback",
 			}},
 		},
 		Connectors: []config.Connector{{
 			Type: "local", ID: "staff", Name: "Staff", Hidden: true, EmailDomains: []string{"example.com"},
+			Recheck: &none, StaleIfError: &day,
 			Local: &config.Local{Passwords: []config.Password{
 				{Email: "carol@example.com", Hash: bcryptHash, UserID: "0042", EmailVerified: &yes},
 			}},
@@ -144,10 +149,12 @@ func TestEverything(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
-	cfg, err := parse(minimal)
+	cfg, err := parse(minimal + "connectors: [{type: local, id: staff}]\n")
 	if err != nil {
 		t.Fatal(err)
 	}
+	ten, twelve, month, no := 10*time.Second, 12*time.Hour, 30*24*time.Hour, false
+	five, hour := 5*time.Minute, time.Hour
 	for _, tt := range []struct {
 		key       string
 		got, want any
@@ -156,7 +163,9 @@ func TestDefaults(t *testing.T) {
 		{"expiry", cfg.Expiry, config.Expiry{
 			SigningKeys: 24 * time.Hour, IDTokens: 10 * time.Minute, AccessTokens: 10 * time.Minute,
 			AuthCodes: time.Minute, AuthRequests: 30 * time.Minute,
+			RefreshTokens: config.RefreshTokens{ReuseInterval: &ten, ValidIfNotUsedFor: &twelve, AbsoluteLifetime: &month, DisableRotation: &no},
 		}},
+		{"connectors", cfg.Connectors, []config.Connector{{Type: "local", ID: "staff", Name: "staff", Recheck: &five, StaleIfError: &hour, Local: &config.Local{}}}},
 		{"signer", cfg.Signer, config.Signer{Type: "local", Local: &config.LocalSigner{KeysRotationPeriod: 24 * time.Hour, Algorithm: "RS256"}}},
 		{"oauth2", cfg.OAuth2, config.OAuth2{
 			ResponseTypes: []string{"code"}, AccessTokenFormat: "opaque",
@@ -209,6 +218,8 @@ func TestWarnings(t *testing.T) {
 		{"long id_token", minimal + "expiry: {idTokens: 48h}", "expiry.idTokens: is 48h:"},
 		{"public secret", minimal + "staticClients: [{id: a, public: true, secret: 0123456789abcdef}]", "staticClients[0]: is public and has a secret"},
 		{"weak secret", minimal + "staticClients: [{id: a, secret: secret, redirectURIs: [https://a.example.com]}]", "staticClients[0]: has a secret of 6 characters"},
+		{"public, one token for ever", minimal + "staticClients: [{id: a, public: true, refreshTokens: {disableRotation: true}}]", "staticClients[0]: is public and its refresh tokens do not rotate"},
+		{"public, as the server says", minimal + "expiry: {refreshTokens: {disableRotation: true}}\nstaticClients: [{id: a, public: true}]", "staticClients[0]: is public and its refresh tokens do not rotate"},
 		{"http redirect", minimal + "staticClients: [{id: a, public: true, redirectURIs: [http://a.example.com]}]", "staticClients[0].redirectURIs[0]: is http"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -233,8 +244,12 @@ func TestDexFile(t *testing.T) {
 	if len(cfg.Warnings) > 0 {
 		t.Errorf("it warns: %q", cfg.Warnings)
 	}
-	got := []any{cfg.Storage.Postgres.ConnectionTimeout, cfg.Storage.Postgres.ConnMaxLifetime, cfg.StaticClients[1].ID, cfg.Expiry.IDTokens}
-	if diff := cmp.Diff([]any{5 * time.Second, 5 * time.Minute, "from-env", 24 * time.Hour}, got); diff != "" {
+	got := []any{
+		cfg.Storage.Postgres.ConnectionTimeout, cfg.Storage.Postgres.ConnMaxLifetime, cfg.StaticClients[1].ID, cfg.Expiry.IDTokens,
+		*cfg.Expiry.RefreshTokens.ReuseInterval, *cfg.Expiry.RefreshTokens.ValidIfNotUsedFor, *cfg.Expiry.RefreshTokens.AbsoluteLifetime,
+	}
+	want := []any{5 * time.Second, 5 * time.Minute, "from-env", 24 * time.Hour, 3 * time.Second, 2160 * time.Hour, 3960 * time.Hour}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -273,20 +288,26 @@ func TestMessagesKeepSecrets(t *testing.T) {
 }
 
 func TestRecord(t *testing.T) {
-	yes := true
+	yes, zero, hour, day := true, time.Duration(0), time.Hour, 24*time.Hour
 	client := config.StaticClient{
 		ID: "app", Secrets: []string{"one", "two"}, RedirectURIs: []string{"https://a.example.com/cb"}, SkipApprovalScreen: &yes,
 		TrustedPeers: []string{"b"}, AllowedConnectors: []string{"c"}, SSOSharedWith: []string{}, LogoURL: "l",
 		IDTokenLifetime: time.Minute, IDTokenSigningAlg: "ES256", AccessTokenFormat: "jwt",
+		RefreshTokens: config.RefreshTokens{ReuseInterval: &zero, ValidIfNotUsedFor: &hour, AbsoluteLifetime: &day, DisableRotation: &yes},
 	}
 	want := storage.Client{
 		ID: "app", Name: "app", SecretHashes: [][32]byte{sha256.Sum256([]byte("one")), sha256.Sum256([]byte("two"))},
 		RedirectURIs: []string{"https://a.example.com/cb"}, SkipApproval: &yes,
 		TrustedPeers: []string{"b"}, AllowedConnectors: []string{"c"}, SSOSharedWith: []string{}, LogoURL: "l",
 		IDTokenLifetime: time.Minute, IDTokenSigningAlg: "ES256", AccessTokenFormat: "jwt",
+		RefreshTokens: storage.RefreshTokens{ReuseInterval: &zero, IdleLifetime: hour, AbsoluteLifetime: day, DisableRotation: &yes},
 	}
 	if diff := cmp.Diff(want, client.Record()); diff != "" {
 		t.Errorf("record (-want +got):\n%s", diff)
+	}
+	// What a client does not say is the server's.
+	if diff := cmp.Diff(storage.RefreshTokens{}, config.StaticClient{ID: "app"}.Record().RefreshTokens); diff != "" {
+		t.Errorf("refresh tokens (-want +got):\n%s", diff)
 	}
 }
 

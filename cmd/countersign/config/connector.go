@@ -3,6 +3,7 @@ package config
 import (
 	"regexp"
 	"strings"
+	"time"
 )
 
 // Connector is an upstream that knows who people are. The field of its type is
@@ -19,6 +20,12 @@ type Connector struct {
 	Hidden bool `mapstructure:"hidden"`
 	// EmailDomains choose this connector for a login_hint with such an address.
 	EmailDomains []string `mapstructure:"emailDomains"`
+	// Recheck is how old what the connector said of a person may be when a
+	// refresh token is used; then it is asked again. 0: never. Default: 5m.
+	Recheck *time.Duration `mapstructure:"recheck" config:"zero"`
+	// StaleIfError is how old it may be when the connector cannot answer. 0: not
+	// older than recheck. Default: 1h.
+	StaleIfError *time.Duration `mapstructure:"staleIfError" config:"zero"`
 	// Local is config: of the type local.
 	Local *Local `mapstructure:"local" config:"variant"`
 }
@@ -28,6 +35,12 @@ type Local struct {
 	// Passwords are the people.
 	Passwords []Password `mapstructure:"passwords"`
 }
+
+// What holds for connectors that say nothing else, and for enablePasswordDB.
+const (
+	DefaultRecheck      = 5 * time.Minute
+	DefaultStaleIfError = time.Hour
+)
 
 // passwordDB is the id of the connector that enablePasswordDB adds. It is Dex's.
 const passwordDB = "local"
@@ -78,6 +91,11 @@ func (c *checker) connector(path string, conn *Connector, ids, domains unique) {
 		}
 		domains.add(at, conn.EmailDomains[i])
 	}
+	fill(&conn.Recheck, DefaultRecheck)
+	fill(&conn.StaleIfError, DefaultStaleIfError)
+	const month = 30 * 24 * time.Hour
+	c.lifetime(path+".recheck", *conn.Recheck, 0, month)
+	c.lifetime(path+".staleIfError", *conn.StaleIfError, 0, month)
 	if conn.Local != nil {
 		c.people(path+".config.passwords", conn.Local.Passwords)
 	}

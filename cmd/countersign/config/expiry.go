@@ -22,6 +22,9 @@ type Expiry struct {
 	// AuthRequests is how long a person may take to sign in: the lifetime of a
 	// sign-in page. Default: 30m.
 	AuthRequests time.Duration `mapstructure:"authRequests"`
+	// RefreshTokens is how refresh tokens live and rotate. In a checked Config
+	// every field is set.
+	RefreshTokens RefreshTokens `mapstructure:"refreshTokens"`
 }
 
 func (c *checker) expiry() {
@@ -34,6 +37,8 @@ func (c *checker) expiry() {
 	}
 	c.lifetime("expiry.authCodes", e.AuthCodes, time.Second, 10*time.Minute)
 	c.lifetime("expiry.authRequests", e.AuthRequests, time.Minute, 24*time.Hour)
+	c.refreshTokens("expiry.refreshTokens", e.RefreshTokens)
+	fillRefreshTokens(&e.RefreshTokens)
 	if e.IDTokens > 24*time.Hour {
 		c.warn("expiry.idTokens", "is %s: an id_token cannot be called back, so that a person who has left keeps access that long", short(e.IDTokens))
 	}

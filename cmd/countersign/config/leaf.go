@@ -51,6 +51,9 @@ func (w *walker) leaf(n *yaml.Node, t reflect.Type, at place) (any, bool) {
 	if t == reflect.TypeFor[time.Duration]() && n.ShortTag() == "!!int" && at.options.seconds {
 		return w.value(&yaml.Node{Kind: yaml.ScalarNode, Value: n.Value + "s"}, t, at)
 	}
+	if t == reflect.TypeFor[time.Duration]() && at.options.zero && isZero(n.Value) {
+		return time.Duration(0), true
+	}
 	value, err := parse(n.Value)
 	if err != nil {
 		w.problem(at.path, "%v", err)
@@ -100,7 +103,14 @@ func wanted(t reflect.Type) string {
 	}
 }
 
-// parseDuration reads Go's durations. Zero and less are never what is meant.
+// isZero reports whether a duration is written that is zero, with or without a unit.
+func isZero(s string) bool {
+	d, err := time.ParseDuration(s)
+	return err == nil && d == 0
+}
+
+// parseDuration reads Go's durations. Where nothing else is said, zero and less are
+// never what is meant.
 func parseDuration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil || d <= 0 {

@@ -17,6 +17,7 @@ import (
 //	sources         every entry may be a text, or one of {value, env, file}
 //	literal         dollar signs are never taken for variables
 //	seconds         a duration that may also be a bare number of seconds
+//	zero            a duration that may be 0, which turns something off
 //	variant, variant=A|B
 //	                the struct that the key "config" has when "type" is the
 //	                field's key (or A or B); variables are expanded inside
@@ -45,7 +46,7 @@ type key struct {
 }
 
 type options struct {
-	sources, literal, seconds bool
+	sources, literal, seconds, zero bool
 }
 
 // schemaOf reads the schema of a struct type from its tags.
@@ -77,6 +78,8 @@ func (s schema) field(name string, f reflect.StructField) {
 			k.options.literal = true
 		case "seconds":
 			k.options.seconds = true
+		case "zero":
+			k.options.zero = true
 		case "variant":
 			variant = orElse(value, name)
 		}

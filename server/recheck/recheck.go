@@ -1,0 +1,226 @@
+// Package recheck asks connectors again about people who are not there, when a
+// refresh needs to know that they still may.
+//
+// It holds no connection and no transaction while an upstream thinks, asks once
+// for all who wait for the same person, and leaves an upstream alone for a moment
+// that has just failed. It refuses to turn an upstream's failure into a verdict
+// on a person: within staleIfError the last answer stands, afterwards it is "not
+// now", never "no".
+//
+// Threat: a disabled account that goes on refreshing; an upstream that hangs and
+// takes every refresh with it, or whose answer is nonsense; one broken account
+// that keeps everybody else from being asked about; a thousand refreshes that
+// become a thousand questions.
+package recheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/storage"
+)
+
+// DefaultTimeout bounds one question to an upstream.
+const DefaultTimeout = 5 * time.Second
+
+// ErrGone: the person does not exist any more at the connector, is disabled, or
+// may not come in. Their grants have been revoked.
+var ErrGone = errors.New("recheck: the person is gone")
+
+// Reasons for which grants are revoked.
+const (
+	reasonGone   = "identity_gone"
+	reasonDenied = "identity_denied"
+)
+
+// Store is what rechecking writes.
+type Store interface {
+	storage.Identities
+	RevokeGrantsOf(ctx context.Context, connectorID, userID string, now time.Time, reason string) (int, error)
+}
+
+// Source is a connector that can be asked.
+type Source struct {
+	Refresher connector.Refresher
+	Recheck   oauth.Recheck
+}
+
+// Config is what New needs. Store, Now and Logger are required.
+type Config struct {
+	Store Store
+	// Sources are the connectors that can be asked, by id.
+	Sources map[string]Source
+	// Timeout bounds one question to an upstream. Default: DefaultTimeout.
+	Timeout time.Duration
+	Now     func() time.Time
+	Logger  *slog.Logger
+}
+
+// Rechecker is safe for concurrent use.
+type Rechecker struct {
+	cfg     Config
+	flights singleflight.Group
+	answers answers
+	pauses  pauses
+}
+
+// New checks the configuration.
+func New(cfg Config) (*Rechecker, error) {
+	if cfg.Store == nil || cfg.Now == nil || cfg.Logger == nil {
+		return nil, errors.New("recheck: Store, Now and Logger are required")
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	return &Rechecker{cfg: cfg}, nil
+}
+
+// CheckedAfter is the oldest answer at now that no connector wants renewed: what
+// was checked later needs no question.
+func (r *Rechecker) CheckedAfter(now time.Time) time.Time {
+	var latest time.Time
+	for _, s := range r.cfg.Sources {
+		if s.Recheck.After > 0 {
+			if at := now.Add(-s.Recheck.After); at.After(latest) {
+				latest = at
+			}
+		}
+	}
+	return latest
+}
+
+// Fresh makes sure that what is stored of a person may be relied on: it asks
+// their connector if the answer is too old. It returns nil when it may, ErrGone
+// when the person is gone, ctx.Err() when the caller does not wait any longer, and
+// an error that is connector.ErrUpstream or the store's when that cannot be known
+// now.
+func (r *Rechecker) Fresh(ctx context.Context, id storage.Identity) error {
+	s, known := r.cfg.Sources[id.ConnectorID]
+	if !known || !s.Recheck.Due(id.CheckedAt, r.cfg.Now()) {
+		return nil
+	}
+	result := r.flights.DoChan(keyOf(id), func() (any, error) {
+		// Whoever asked first may hang up; the others still wait.
+		return nil, r.ask(context.WithoutCancel(ctx), s, id)
+	})
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case answer := <-result:
+		return r.bear(s, id, answer.Err)
+	}
+}
+
+// bear decides for one of those who waited whether the answer that they have read
+// still stands although the upstream failed.
+func (r *Rechecker) bear(s Source, id storage.Identity, err error) error {
+	if errors.Is(err, connector.ErrUpstream) && s.Recheck.Bearable(id.CheckedAt, r.cfg.Now()) {
+		return nil
+	}
+	return err
+}
+
+// ask puts the question and stores the answer. id is as the first of those who
+// wait has read it; when that was before another flight stored an answer, that
+// one will do.
+func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) error {
+	now := r.cfg.Now().UTC().Truncate(time.Microsecond)
+	if at := r.answers.of(id, now); at.After(id.CheckedAt) && !s.Recheck.Due(at, now) {
+		return nil
+	}
+	if r.pauses.paused(id, now) {
+		return fmt.Errorf("rechecking a person at connector %s: %w: it failed a moment ago", id.ConnectorID, connector.ErrUpstream)
+	}
+	who, err := r.question(ctx, s, id)
+	_, denied := errors.AsType[*connector.DeniedError](err)
+	switch {
+	case errors.Is(err, connector.ErrUpstream): // whatever else it wraps
+	case errors.Is(err, connector.ErrGone):
+		return r.revoke(ctx, id, reasonGone)
+	case denied:
+		return r.revoke(ctx, id, reasonDenied)
+	case err == nil:
+		err = r.store(ctx, id, who, now)
+	default:
+		err = fmt.Errorf("%w: %w", connector.ErrUpstream, err)
+	}
+	if err != nil {
+		return r.failed(ctx, id, err)
+	}
+	return nil
+}
+
+// question asks the connector, for so long and no longer. A connector that panics
+// over an answer has failed; it must not end the process.
+func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity) (who connector.Identity, err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: panic: %v\n%s", connector.ErrUpstream, p, debug.Stack())
+		}
+	}()
+	return s.Refresher.Refresh(ctx, connector.Identity{
+		UserID: id.UserID, Name: id.Name, PreferredUsername: id.PreferredUsername,
+		Email: id.Email, EmailVerified: id.EmailVerified, Groups: id.Groups,
+	})
+}
+
+// store keeps what the connector said. now is when it was asked.
+func (r *Rechecker) store(ctx context.Context, id storage.Identity, who connector.Identity, now time.Time) error {
+	if who.UserID != id.UserID {
+		// Somebody else's answer must not become this person's.
+		return fmt.Errorf("%w: it answered for another user id", connector.ErrUpstream)
+	}
+	id.Name, id.PreferredUsername, id.Email = who.Name, who.PreferredUsername, who.Email
+	id.EmailVerified, id.Groups, id.CheckedAt = who.EmailVerified, who.Groups, now
+	err := r.cfg.Store.RecheckIdentity(ctx, id)
+	switch {
+	case errors.Is(err, storage.ErrInvalid):
+		// The upstream's nonsense is not the client's mistake.
+		return fmt.Errorf("%w: its answer cannot be kept: %v", connector.ErrUpstream, err)
+	case errors.Is(err, storage.ErrNotFound):
+		// The person's last grant has expired: the refresh will find that out.
+		return nil
+	case err != nil:
+		return fmt.Errorf("storing a rechecked identity: %w", err)
+	}
+	r.answers.add(id)
+	r.pauses.end(id)
+	return nil
+}
+
+// failed remembers that an upstream failed, and says so once. The store's failures
+// are its own.
+func (r *Rechecker) failed(ctx context.Context, id storage.Identity, err error) error {
+	if !errors.Is(err, connector.ErrUpstream) {
+		return err
+	}
+	if r.pauses.begin(id, r.cfg.Now()) {
+		r.cfg.Logger.WarnContext(ctx, "rechecking failed", slog.String("connector", id.ConnectorID),
+			slog.String("user_id", id.UserID), slog.Time("checked_at", id.CheckedAt), slog.Any("error", err))
+	}
+	return fmt.Errorf("rechecking a person at connector %s: %w", id.ConnectorID, err)
+}
+
+// revoke ends all grants of the person.
+func (r *Rechecker) revoke(ctx context.Context, id storage.Identity, reason string) error {
+	r.pauses.end(id)
+	n, err := r.cfg.Store.RevokeGrantsOf(ctx, id.ConnectorID, id.UserID, r.cfg.Now(), reason)
+	if err != nil {
+		return fmt.Errorf("revoking the grants of somebody who is gone: %w", err)
+	}
+	r.cfg.Logger.InfoContext(ctx, "grants revoked",
+		slog.String("reason", reason), slog.String("connector", id.ConnectorID), slog.String("user_id", id.UserID), slog.Int("grants", n))
+	return ErrGone
+}
+
+func keyOf(id storage.Identity) string { return id.ConnectorID + "\x00" + id.UserID }

@@ -1,0 +1,155 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/countersign/countersign/server/clients"
+	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/recheck"
+	"github.com/countersign/countersign/server/request"
+	"github.com/countersign/countersign/storage"
+)
+
+// Reasons for which a refresh revokes a grant.
+const (
+	reasonReused     = "refresh_token_reused"
+	reasonNotAllowed = "connector_not_allowed"
+)
+
+// maxTurns bounds how often a refresh looks again: once after a recheck, and
+// once more for each race that it lost.
+const maxTurns = 4
+
+// refreshToken redeems a refresh token (RFC 6749 section 6). A forged one costs
+// no query, a good one exactly one statement; whatever is not plain costs a read
+// more, and the connector is asked while nothing is held.
+func (e *Endpoint) refreshToken(r *http.Request, client storage.Client, form url.Values) (Response, error) {
+	req, err := oauth.ParseRefreshRequest(form)
+	if err != nil {
+		return Response{}, err
+	}
+	payload, err := e.cfg.RefreshTokens.Parse(req.Token)
+	if err != nil {
+		return Response{}, oauth.ErrInvalidRefreshToken()
+	}
+	t, err := oauth.DecodeRefreshToken(payload)
+	if err != nil {
+		return Response{}, err
+	}
+	if err := e.checkScope(r.Context(), client, t, req.Scope); err != nil {
+		return Response{}, err
+	}
+	g, id, err := e.rotate(r, client, t)
+	if err != nil {
+		return Response{}, err
+	}
+	if err := e.checkRefreshed(r.Context(), client, g); err != nil {
+		return Response{}, err
+	}
+	// The new refresh token keeps all that was granted (RFC 6749 section 6).
+	next := e.refreshTokenOf(g)
+	if g.Scopes, err = oauth.Narrow(g.Scopes, req.Scope); err != nil {
+		return Response{}, err
+	}
+	resp, err := e.issue(client, g, id, oauth.NewRefreshedIDToken, e.now())
+	resp.RefreshToken = next
+	return resp, err
+}
+
+// checkRefreshed ends a grant that the configuration does not allow any more.
+func (e *Endpoint) checkRefreshed(ctx context.Context, client storage.Client, g storage.Grant) error {
+	peers, err := clients.Find(ctx, e.cfg.Clients, oauth.Audiences(g.Scopes))
+	if err != nil {
+		return fmt.Errorf("loading the audiences: %w", err)
+	}
+	if err := oauth.CheckRefreshed(g, client, e.cfg.Connectors, peers); err != nil {
+		return e.revoke(ctx, g.ID, reasonNotAllowed, e.now(), err)
+	}
+	return nil
+}
+
+// refreshTokenOf is the newest refresh token of a grant: always the same one.
+func (e *Endpoint) refreshTokenOf(g storage.Grant) string {
+	t := oauth.RefreshToken{GrantID: g.ID, Generation: g.Generation}
+	return e.cfg.RefreshTokens.Make(t.Encode())
+}
+
+// checkScope refuses a scope that is too wide before anything is rotated, so that
+// a client's mistake does not cost it its token. Most requests name none.
+func (e *Endpoint) checkScope(ctx context.Context, client storage.Client, t oauth.RefreshToken, scope string) error {
+	if scope == "" {
+		return nil
+	}
+	g, _, err := e.grantOf(ctx, t.GrantID, e.now(), oauth.ErrInvalidRefreshToken())
+	if err != nil {
+		return err
+	}
+	if g.ClientID != client.ID {
+		return oauth.ErrInvalidRefreshToken()
+	}
+	_, err = oauth.Narrow(g.Scopes, scope)
+	return err
+}
+
+// rotate moves the grant to its next refresh token, or finds that it was moved a
+// moment ago. Each turn reads the clock: the time in which a lost response may be
+// repeated begins with the rotation, not with a request that waited for an
+// upstream.
+func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.RefreshToken) (storage.Grant, storage.Identity, error) {
+	ctx := r.Context()
+	checkedAfter := e.cfg.Rechecker.CheckedAfter(e.now())
+	for range maxTurns {
+		now := e.now()
+		step := oauth.NewRotation(t, client, e.cfg.Policy, checkedAfter, request.UserAgent(r), request.AddressText(ctx), now)
+		g, id, err := e.cfg.Grants.RotateGrant(ctx, step)
+		if err == nil {
+			return g, id, nil
+		}
+		if !errors.Is(err, storage.ErrConflict) {
+			return g, id, fmt.Errorf("rotating a refresh token: %w", err)
+		}
+		if g, id, err = e.grantOf(ctx, t.GrantID, now, oauth.ErrInvalidRefreshToken()); err != nil {
+			return g, id, err
+		}
+		switch verdict, err := oauth.Refresh(g, client, t, e.cfg.Policy, now); verdict {
+		case oauth.RefreshRepeat:
+			request.Note(ctx, slog.Bool("refresh_repeated", true))
+			return g, id, nil
+		case oauth.RefreshReuse:
+			return g, id, e.revoke(ctx, g.ID, reasonReused, now, err)
+		case oauth.RefreshRefuse:
+			return g, id, err
+		}
+		if err := e.fresh(ctx, id); err != nil {
+			return g, id, err
+		}
+		// The identity is as fresh as it can be: only the grant decides now.
+		checkedAfter = time.Time{}
+	}
+	return storage.Grant{}, storage.Identity{}, fmt.Errorf("%w: a refresh lost %d races in a row", storage.ErrUnavailable, maxTurns)
+}
+
+// fresh rechecks the person of a grant.
+func (e *Endpoint) fresh(ctx context.Context, id storage.Identity) error {
+	err := e.cfg.Rechecker.Fresh(ctx, id)
+	if errors.Is(err, recheck.ErrGone) {
+		return oauth.ErrInvalidRefreshToken()
+	}
+	return err
+}
+
+// revoke ends a grant before the refusal is sent, also when the client has hung up:
+// whoever replays a token could do that to escape.
+func (e *Endpoint) revoke(ctx context.Context, id storage.GrantID, reason string, now time.Time, refusal error) error {
+	request.Note(ctx, slog.String("grant", id.String()), slog.String("revoked", reason))
+	if _, err := e.cfg.Grants.RevokeGrant(context.WithoutCancel(ctx), id, now, reason); err != nil {
+		return fmt.Errorf("revoking a grant: %w", err)
+	}
+	return refusal
+}

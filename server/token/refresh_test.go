@@ -1,0 +1,492 @@
+package token_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/clients"
+	"github.com/countersign/countersign/server/keys"
+	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/recheck"
+	"github.com/countersign/countersign/server/seal"
+	"github.com/countersign/countersign/server/token"
+	"github.com/countersign/countersign/storage"
+	"github.com/countersign/countersign/storage/sqlite"
+)
+
+var start = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+
+const (
+	window = 10 * time.Second
+	after  = 5 * time.Minute
+)
+
+// world is a store, keys and a clock that stands still unless it is moved.
+type world struct {
+	t       *testing.T
+	store   *sqlite.Store
+	keys    *keys.Keys
+	keyring *seal.Keyring
+	clock   atomic.Int64
+	serial  byte
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	w := &world{t: t}
+	var err error
+	if w.store, err = sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "countersign.db")}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.store.Close() })
+	if err := w.store.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if w.keyring, err = seal.New([][]byte{[]byte("a master secret of these tests, 32+")}, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	w.keys, err = keys.New(keys.Config{
+		Store: w.store, Keyring: w.keyring, Algorithms: []string{"ES256"}, RotationPeriod: 24 * time.Hour,
+		MaxTokenLifetime: 10 * time.Minute, Now: w.now, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err == nil {
+		err = w.keys.Load(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) now() time.Time          { return start.Add(time.Duration(w.clock.Load())) }
+func (w *world) advance(d time.Duration) { w.clock.Add(int64(d)) }
+
+// endpoint makes a token endpoint over the store, changed by options.
+func (w *world) endpoint(options ...func(*token.Config)) *token.Endpoint {
+	w.t.Helper()
+	c := token.Config{
+		Policy: oauth.Policy{
+			Issuer: "https://id.example.com", SigningAlg: "ES256", AccessTokenFormat: oauth.FormatOpaque,
+			Refresh:      oauth.RefreshPolicy{ReuseInterval: window, IdleLifetime: 12 * time.Hour, AbsoluteLifetime: 30 * 24 * time.Hour},
+			CodeLifetime: time.Minute, IDTokenLifetime: 10 * time.Minute, AccessTokenLifetime: 10 * time.Minute,
+		},
+		Clients: w.clients("web"), Grants: w.store,
+		Codes: w.keyring.Tokens("code", "csc_", 16), AccessTokens: w.keyring.Tokens("access", "csa_", oauth.AccessTokenBytes),
+		RefreshTokens: w.refreshTokens(), Rechecker: w.rechecker(nil), Connectors: []string{"ldap"},
+		Sign: w.keys.Sign, Verify: w.keys.Verify, CountToken: func(string, string) {}, Now: w.now, Random: rand.Reader,
+	}
+	for _, o := range options {
+		o(&c)
+	}
+	e, err := token.New(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
+// clients are web, and k8s, which trusts peers.
+func (w *world) clients(peers ...string) storage.Clients {
+	w.t.Helper()
+	secret := [][32]byte{sha256.Sum256([]byte("secret"))}
+	s, err := clients.NewStatic([]storage.Client{{ID: "web", SecretHashes: secret}, {ID: "other", SecretHashes: secret}, {ID: "k8s", SecretHashes: secret, TrustedPeers: peers}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+func (w *world) refreshTokens() *seal.Tokens {
+	return w.keyring.Tokens("refresh", "csr_", oauth.RefreshTokenBytes)
+}
+
+func (w *world) rechecker(upstream connector.Refresher) *recheck.Rechecker {
+	w.t.Helper()
+	c := recheck.Config{Store: w.store, Sources: map[string]recheck.Source{}, Now: w.now, Logger: slog.New(slog.DiscardHandler)}
+	if upstream != nil {
+		c.Sources["ldap"] = recheck.Source{Refresher: upstream, Recheck: oauth.Recheck{After: after, StaleIfError: time.Hour}}
+	}
+	r, err := recheck.New(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// signIn stores a person with a redeemed grant of web, and returns it with its
+// refresh token.
+func (w *world) signIn(scopes ...string) (storage.GrantID, string) {
+	w.t.Helper()
+	w.serial++
+	now, until := w.now(), w.now().Add(30*24*time.Hour)
+	g := storage.Grant{
+		ID: storage.GrantID{w.serial}, ClientID: "web", ConnectorID: "ldap", UserID: "jane", CreatedAt: now, AuthTime: now,
+		Scopes: append([]string{"openid", "offline_access"}, scopes...), CodeExpiresAt: now.Add(time.Minute), ExpiresAt: until,
+	}
+	err := w.store.SignIn(w.t.Context(), storage.SignIn{
+		Identity: storage.Identity{ConnectorID: "ldap", UserID: "jane", CheckedAt: now, ExpiresAt: until},
+		Session:  storage.Session{IDHash: [32]byte{1, w.serial}, ConnectorID: "ldap", UserID: "jane", AuthTime: now, CreatedAt: now, LastUsedAt: now, ExpiresAt: until},
+		Grant:    &g,
+	})
+	if err == nil {
+		err = w.store.RedeemCode(w.t.Context(), g.ID, now, until)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return g.ID, w.refreshTokens().Make(oauth.RefreshToken{GrantID: g.ID}.Encode())
+}
+
+// revoked is why a grant was revoked; empty: it lives.
+func (w *world) revoked(id storage.GrantID) string {
+	w.t.Helper()
+	g, _, err := w.store.Grant(w.t.Context(), id, w.now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return g.RevokedReason
+}
+
+func form(pairs ...string) *http.Request {
+	v := url.Values{"client_id": {"web"}, "client_secret": {"secret"}}
+	for i := 0; i < len(pairs); i += 2 {
+		v.Set(pairs[i], pairs[i+1])
+	}
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(v.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return r
+}
+
+// refresh redeems a token, and returns its successor.
+func refresh(ctx context.Context, t *testing.T, e *token.Endpoint, refreshToken string) (string, error) {
+	t.Helper()
+	out := httptest.NewRecorder()
+	if err := e.Token(out, form("grant_type", "refresh_token", "refresh_token", refreshToken).WithContext(ctx)); err != nil {
+		if out.Body.Len() > 0 {
+			t.Errorf("%v, but something was written: %s", err, out.Body)
+		}
+		return "", err
+	}
+	var resp token.Response
+	if err := json.Unmarshal(out.Body.Bytes(), &resp); err != nil || resp.IDToken == "" || resp.RefreshToken == "" {
+		t.Fatalf("%v: %s", err, out.Body)
+	}
+	return resp.RefreshToken, nil
+}
+
+// upstream is a directory behind a function.
+type upstream func(connector.Identity) (connector.Identity, error)
+
+func (u upstream) Refresh(_ context.Context, before connector.Identity) (connector.Identity, error) {
+	return u(before)
+}
+
+// The window in which a lost response may be repeated begins when the token was
+// rotated, not when a request came in that waited for its upstream.
+func TestWindowBeginsWithRotation(t *testing.T) {
+	w := newWorld(t)
+	e := w.endpoint(func(c *token.Config) {
+		c.Rechecker = w.rechecker(upstream(func(who connector.Identity) (connector.Identity, error) {
+			w.advance(8 * time.Second)
+			return who, nil
+		}))
+	})
+	id, first := w.signIn()
+	w.advance(after)
+	second, err := refresh(t.Context(), t, e, first) // and this response is lost
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.advance(window - 1000)
+	if got, err := refresh(t.Context(), t, e, first); err != nil || got != second {
+		t.Fatalf("the repeat: %q, %v, want %q", got, err, second)
+	}
+	if why := w.revoked(id); why != "" {
+		t.Errorf("revoked: %s", why)
+	}
+	w.advance(1000)
+	if _, err := refresh(t.Context(), t, e, first); oauth.CodeOf(err) != oauth.InvalidGrant || w.revoked(id) != "refresh_token_reused" {
+		t.Errorf("after the window: %v, %s", err, w.revoked(id))
+	}
+}
+
+// faulty is the real store with a fault before or behind a call.
+type faulty struct {
+	storage.Grants
+	rotated, read func()
+	rotateErr     error
+	revokeErr     error
+}
+
+func (f *faulty) RotateGrant(ctx context.Context, in storage.Rotation) (storage.Grant, storage.Identity, error) {
+	g, i, err := f.Grants.RotateGrant(ctx, in)
+	if f.rotated != nil {
+		f.rotated()
+	}
+	if f.rotateErr != nil {
+		return storage.Grant{}, storage.Identity{}, f.rotateErr
+	}
+	return g, i, err
+}
+
+func (f *faulty) Grant(ctx context.Context, id storage.GrantID, now time.Time) (storage.Grant, storage.Identity, error) {
+	g, i, err := f.Grants.Grant(ctx, id, now)
+	if f.read != nil {
+		f.read()
+	}
+	return g, i, err
+}
+
+func (f *faulty) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (bool, error) {
+	if f.revokeErr != nil {
+		return false, f.revokeErr
+	}
+	return f.Grants.RevokeGrant(ctx, id, now, reason)
+}
+
+// A commit whose acknowledgement was lost is no 2xx, and costs nobody the login:
+// the client that tries again gets the one successor.
+func TestLostAcknowledgement(t *testing.T) {
+	w := newWorld(t)
+	f := &faulty{Grants: w.store}
+	e := w.endpoint(func(c *token.Config) { c.Grants = f })
+	id, current := w.signIn()
+	for range 20 {
+		f.rotateErr = storage.ErrUnavailable
+		if _, err := refresh(t.Context(), t, e, current); !errors.Is(err, storage.ErrUnavailable) {
+			t.Fatalf("a store that failed: %v", err)
+		}
+		f.rotateErr = nil
+		w.advance(time.Second)
+		next, err := refresh(t.Context(), t, e, current)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := refresh(t.Context(), t, e, current); err != nil || again != next {
+			t.Fatalf("a second branch: %q and %q, %v", next, again, err)
+		}
+		current = next
+	}
+	if why := w.revoked(id); why != "" {
+		t.Errorf("revoked: %s", why)
+	}
+}
+
+// What fails after the rotation is a lost response like any other.
+func TestSigningFails(t *testing.T) {
+	w := newWorld(t)
+	var broken atomic.Bool
+	e := w.endpoint(func(c *token.Config) {
+		c.Sign = func(alg, typ string, claims any) (string, string, error) {
+			if broken.Load() {
+				return "", "", errors.New("no key")
+			}
+			return w.keys.Sign(alg, typ, claims)
+		}
+	})
+	_, first := w.signIn()
+	broken.Store(true)
+	if _, err := refresh(t.Context(), t, e, first); err == nil || oauth.CodeOf(err) != oauth.ServerError {
+		t.Fatalf("without a key: %v", err)
+	}
+	broken.Store(false)
+	second, err := refresh(t.Context(), t, e, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := refresh(t.Context(), t, e, second); err != nil {
+		t.Error(err)
+	}
+}
+
+// A caller who hangs up while waiting for the upstream has lost a response, too:
+// another of the same token is not disturbed.
+func TestHangUp(t *testing.T) {
+	w := newWorld(t)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	e := w.endpoint(func(c *token.Config) {
+		c.Rechecker = w.rechecker(upstream(func(who connector.Identity) (connector.Identity, error) {
+			close(asked) // a second question would panic
+			<-answer
+			return who, nil
+		}))
+	})
+	id, first := w.signIn()
+	w.advance(after)
+	ctx, hangUp := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := refresh(ctx, t, e, first); !errors.Is(err, context.Canceled) {
+			t.Errorf("who hung up: %v", err)
+		}
+	})
+	<-asked
+	wg.Go(func() {
+		if _, err := refresh(t.Context(), t, e, first); err != nil {
+			t.Errorf("the other: %v", err)
+		}
+	})
+	hangUp()
+	close(answer)
+	wg.Wait()
+	if why := w.revoked(id); why != "" {
+		t.Errorf("revoked: %s", why)
+	}
+}
+
+// Whoever replays a token cannot escape the revocation by hanging up.
+func TestReuseThoughHungUp(t *testing.T) {
+	w := newWorld(t)
+	f := &faulty{Grants: w.store}
+	e := w.endpoint(func(c *token.Config) { c.Grants = f })
+	id, first := w.signIn()
+	if _, err := refresh(t.Context(), t, e, first); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(window)
+	ctx, hangUp := context.WithCancel(t.Context())
+	f.read = hangUp
+	if _, err := refresh(ctx, t, e, first); oauth.CodeOf(err) != oauth.InvalidGrant || w.revoked(id) != "refresh_token_reused" {
+		t.Errorf("%v, revoked %q", err, w.revoked(id))
+	}
+}
+
+// A reuse that could not be stored is "not now": the next attempt ends the grant.
+func TestReuseNotStored(t *testing.T) {
+	w := newWorld(t)
+	f := &faulty{Grants: w.store}
+	e := w.endpoint(func(c *token.Config) { c.Grants = f })
+	id, first := w.signIn()
+	if _, err := refresh(t.Context(), t, e, first); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(window)
+	f.revokeErr = storage.ErrUnavailable
+	if _, err := refresh(t.Context(), t, e, first); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+	f.revokeErr = nil
+	if _, err := refresh(t.Context(), t, e, first); oauth.CodeOf(err) != oauth.InvalidGrant || w.revoked(id) != "refresh_token_reused" {
+		t.Errorf("%v, revoked %q", err, w.revoked(id))
+	}
+}
+
+// Revocation between any two steps of a refresh wins.
+func TestRevokedInBetween(t *testing.T) {
+	for name, set := range map[string]func(*faulty, func()){
+		"while the upstream thinks":       func(*faulty, func()) {},
+		"after the rotation did not work": func(f *faulty, revoke func()) { f.rotated = revoke },
+		"after the grant was read":        func(f *faulty, revoke func()) { f.read = revoke },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			f := &faulty{Grants: w.store}
+			id, first := w.signIn()
+			revoke := sync.OnceFunc(func() {
+				if _, err := w.store.RevokeGrant(context.Background(), id, w.now(), "test"); err != nil {
+					t.Error(err)
+				}
+			})
+			set(f, revoke)
+			e := w.endpoint(func(c *token.Config) {
+				c.Grants = f
+				c.Rechecker = w.rechecker(upstream(func(who connector.Identity) (connector.Identity, error) {
+					revoke()
+					return who, nil
+				}))
+			})
+			w.advance(after)
+			if next, err := refresh(t.Context(), t, e, first); oauth.CodeOf(err) != oauth.InvalidGrant {
+				t.Errorf("%q, %v", next, err)
+			}
+		})
+	}
+}
+
+// An audience that does not trust the client any more ends what was granted while
+// it did; another client's tokens are not touched.
+func TestAudienceTrustsNoMore(t *testing.T) {
+	w := newWorld(t)
+	id, first := w.signIn("audience:server:client_id:k8s")
+	other, plain := w.signIn()
+	second, err := refresh(t.Context(), t, w.endpoint(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := w.endpoint(func(c *token.Config) { c.Clients = w.clients() })
+	if _, err := refresh(t.Context(), t, e, second); oauth.CodeOf(err) != oauth.InvalidGrant || w.revoked(id) == "" {
+		t.Errorf("%v, revoked %q", err, w.revoked(id))
+	}
+	if _, err := refresh(t.Context(), t, e, plain); err != nil || w.revoked(other) != "" {
+		t.Errorf("another: %v, revoked %q", err, w.revoked(other))
+	}
+}
+
+// RFC 7009 section 2.2.1, SECURITY: fosite CVE-2020-15223: a store that fails is
+// no 200, wherever it does.
+func TestRevokeStoreFails(t *testing.T) {
+	w := newWorld(t)
+	f := &faulty{Grants: w.store, revokeErr: storage.ErrUnavailable}
+	e := w.endpoint(func(c *token.Config) { c.Grants = f })
+	id, first := w.signIn()
+	out := httptest.NewRecorder()
+	if err := e.Revoke(out, form("token", first)); !errors.Is(err, storage.ErrUnavailable) || out.Header().Get("Cache-Control") != "" {
+		t.Errorf("the write fails: %v", err)
+	}
+	f.revokeErr = nil
+	ctx, hangUp := context.WithCancel(t.Context())
+	f.read = hangUp
+	if err := e.Revoke(out, form("token", first).WithContext(ctx)); err != nil || w.revoked(id) != "revoked_by_client" {
+		t.Errorf("who hung up: %v, revoked %q", err, w.revoked(id))
+	}
+	w.store.Close()
+	for name, serve := range map[string]func(http.ResponseWriter, *http.Request) error{"revoke": e.Revoke, "introspect": e.Introspect} {
+		out := httptest.NewRecorder()
+		if err := serve(out, form("token", first)); !errors.Is(err, storage.ErrUnavailable) || out.Body.Len() > 0 || len(out.Header()) > 0 {
+			t.Errorf("%s, the read fails: %v, %s", name, err, out.Body)
+		}
+	}
+}
+
+// Another client learns nothing and changes nothing with a token that it found.
+func TestForeignToken(t *testing.T) {
+	w := newWorld(t)
+	e := w.endpoint()
+	id, first := w.signIn()
+	if _, err := refresh(t.Context(), t, e, first); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(window) // reuse, if it were the client's own
+	foreign := func(pairs ...string) *http.Request { return form(append(pairs, "client_id", "other")...) }
+	out := httptest.NewRecorder()
+	for _, scope := range []string{"", "openid", "openid profile"} {
+		err := e.Token(out, foreign("grant_type", "refresh_token", "refresh_token", first, "scope", scope))
+		if err == nil || err.Error() != oauth.ErrInvalidRefreshToken().Error() {
+			t.Errorf("refresh, scope %q: %v", scope, err)
+		}
+	}
+	if err := e.Revoke(out, foreign("token", first)); oauth.CodeOf(err) != oauth.InvalidGrant {
+		t.Errorf("revoke: %v", err)
+	}
+	if err := e.Introspect(out, foreign("token", first)); err != nil || out.Body.String() != `{"active":false}` {
+		t.Errorf("introspect: %v, %s", err, out.Body)
+	}
+	if why := w.revoked(id); why != "" {
+		t.Errorf("revoked: %s", why)
+	}
+}

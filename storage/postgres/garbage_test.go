@@ -1,0 +1,217 @@
+package postgres_test
+
+import (
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/countersign/countersign/storage"
+	"github.com/countersign/countersign/storage/postgres"
+	"github.com/countersign/countersign/storage/storagetest"
+	"github.com/countersign/countersign/storage/storagetest/pgcluster"
+)
+
+// connect is a connection past the store.
+func connect(t *testing.T, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(t.Context()) }) // the test has its answers
+	return conn
+}
+
+// column asks for one column of text.
+func column(t *testing.T, conn *pgx.Conn, query string, args ...any) []string {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+// A table that is added later, and expires, is emptied as well.
+func TestEveryTableThatExpiresIsCollected(t *testing.T) {
+	dsn := pgcluster.Schema(t)
+	open(t, postgres.Config{DSN: dsn})
+	var expected []string
+	for _, table := range storage.Expiring() {
+		expected = append(expected, string(table))
+	}
+	slices.Sort(expected)
+	conn := connect(t, dsn)
+	expire := column(t, conn, `SELECT table_name::text FROM information_schema.columns
+		WHERE table_schema = current_schema AND column_name = 'expires_at' AND table_name <> 'leases' ORDER BY 1`)
+	if diff := cmp.Diff(expected, expire); diff != "" {
+		t.Errorf("tables that expire and are not in storage.Expiring, or the other way round:\n%s", diff)
+	}
+	indexed := column(t, conn, `SELECT tablename::text FROM pg_indexes
+		WHERE schemaname = current_schema AND indexdef LIKE '% (expires_at)' ORDER BY 1`)
+	if diff := cmp.Diff(expected, indexed); diff != "" {
+		t.Errorf("without an index on expires_at:\n%s", diff)
+	}
+}
+
+// What the hot path changes is in no index, so that it writes none (heap-only
+// tuples). The expiry of a grant is, and rotation does not touch it.
+func TestRotationIsHeapOnly(t *testing.T) {
+	dsn := pgcluster.Schema(t)
+	s := open(t, postgres.Config{DSN: dsn, MaxOpenConns: 1})
+	in, now := storagetest.Valid()
+	if err := s.SignIn(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RedeemCode(t.Context(), in.Grant.ID, now, now.AddDate(0, 1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, dsn)
+	updates := func() (all, heapOnly int) {
+		t.Helper()
+		// The counts of a connection are sent when it ends its work.
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, postgres.Config{DSN: dsn, MaxOpenConns: 1})
+		err := conn.QueryRow(t.Context(), `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
+			WHERE schemaname = current_schema AND relname = 'grants'`).Scan(&all, &heapOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all, heapOnly
+	}
+	awaitUpdates := func(n int) (all, heapOnly int) {
+		t.Helper()
+		deadline := time.Now().Add(time.Minute)
+		for all, heapOnly = updates(); all < n; all, heapOnly = updates() {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d updates are counted, not %d", all, n)
+			}
+		}
+		return all, heapOnly
+	}
+	before, heapOnlyBefore := awaitUpdates(1)
+	const rotations = 200
+	generation := in.Grant.Generation
+	for range rotations {
+		_, _, err := s.RotateGrant(t.Context(), storage.Rotation{
+			ID: in.Grant.ID, ClientID: in.Grant.ClientID, Generation: generation, Next: generation + 1,
+			Now: now.Add(time.Minute), UserAgent: "agent", IPAddress: "192.0.2.1",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		generation++
+	}
+	all, heapOnly := awaitUpdates(before + rotations)
+	if all-before != rotations || heapOnly-heapOnlyBefore < rotations*95/100 {
+		t.Errorf("%d of %d rotations were heap-only", heapOnly-heapOnlyBefore, all-before)
+	}
+}
+
+// A batch reads what it deletes and little more, however large the table is and
+// whatever is known of it.
+func TestABatchReadsNoWholeTable(t *testing.T) {
+	dsn := pgcluster.Schema(t)
+	s := open(t, postgres.Config{DSN: dsn, MaxOpenConns: 1})
+	conn := connect(t, dsn)
+	now := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+	for _, insert := range []string{
+		`INSERT INTO grants SELECT gen_random_uuid(), 'c', 'k', 'u' || n, '', '{}', '', '', '', '', $1, '', '{}', $1, $1, NULL, NULL, '', $1::timestamptz + (n - 10000) * interval '1 s', '', '' FROM generate_series(1, 20000) n`,
+		`INSERT INTO identities SELECT 'k', 'u' || n, '', '', '', false, '{}', $1, $1::timestamptz + (n - 10000) * interval '1 s' FROM generate_series(1, 20000) n`,
+		`INSERT INTO consents SELECT 'k', 'u' || n, 'c', '{}', $1, $1::timestamptz + (n - 10000) * interval '1 s' FROM generate_series(1, 20000) n`,
+	} {
+		if _, err := conn.Exec(t.Context(), insert, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch := func() {
+		t.Helper()
+		for _, table := range []storage.Table{storage.TableGrants, storage.TableIdentities, storage.TableConsents} {
+			d, err := s.DeleteExpired(t.Context(), storage.Expired{Table: table, Now: now, Limit: 100})
+			if err != nil || d.Rows != 100 {
+				t.Fatalf("deleting from %s: %+v, %v", table, d, err)
+			}
+		}
+	}
+	for range 8 { // more than the five after which a plan may become one for all arguments
+		batch()
+	}
+	if _, err := conn.Exec(t.Context(), `ANALYZE grants, identities, consents`); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		batch()
+	}
+	if err := s.Close(); err != nil { // so that its counts are sent
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		var deleted, whole int
+		err := conn.QueryRow(t.Context(), `SELECT sum(n_tup_del), sum(seq_scan) FROM pg_stat_user_tables
+			WHERE schemaname = current_schema AND relname IN ('grants', 'identities', 'consents')`).Scan(&deleted, &whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if deleted == 3*16*100 {
+			// Building an index on an empty table and ANALYZE are no scans of ours;
+			// what else there was is noticed by its rows.
+			var rows int
+			if err := conn.QueryRow(t.Context(), `SELECT sum(seq_tup_read) FROM pg_stat_user_tables
+				WHERE schemaname = current_schema AND relname IN ('grants', 'identities', 'consents')`).Scan(&rows); err != nil {
+				t.Fatal(err)
+			}
+			if rows > 0 {
+				t.Errorf("%d rows were read by %d scans of whole tables", rows, whole)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d deletions are counted", deleted)
+		}
+	}
+}
+
+// version returns the migrations up to a version.
+func version(t *testing.T, upTo string) fs.FS {
+	t.Helper()
+	files := fstest.MapFS{}
+	entries, err := os.ReadDir("migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if name := entry.Name(); strings.Compare(name[:5], upTo) <= 0 {
+			data, err := os.ReadFile("migrations/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name] = &fstest.MapFile{Data: data}
+		}
+	}
+	return files
+}
+
+// A database of the previous version keeps its rows, while a replica of that
+// version goes on.
+func TestMigratingFromVersion2(t *testing.T) {
+	dsn := pgcluster.Schema(t)
+	s := replicas(t, dsn)[0]
+	if err := s.MigrateFiles(t.Context(), version(t, "00002")); err != nil {
+		t.Fatal(err)
+	}
+	storagetest.Upgrade(t, s, func() error { return s.Migrate(t.Context()) })
+}

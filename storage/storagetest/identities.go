@@ -1,0 +1,198 @@
+package storagetest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/countersign/countersign/storage"
+)
+
+// rechecked is another answer about the same person, given later.
+func rechecked(i storage.Identity, later time.Duration) storage.Identity {
+	next := storage.Identity{}
+	Fill(&next)
+	next.ConnectorID, next.UserID = i.ConnectorID, i.UserID
+	next.CheckedAt, next.ExpiresAt = i.CheckedAt.Add(later), i.ExpiresAt
+	return next
+}
+
+// identityOf reads the person of a grant that must exist at epoch.
+func identityOf(t *testing.T, s storage.Store, id storage.GrantID) storage.Identity {
+	t.Helper()
+	_, identity, err := s.Grant(t.Context(), id, epoch)
+	must(t, err)
+	return identity
+}
+
+var identityTests = map[string]func(*testing.T, Database){
+	"the newest answer is kept": func(t *testing.T, open Database) {
+		s := open(t)
+		in, bystander := seed(t, s), seed(t, s)
+		kept := in.Identity
+		for _, step := range []struct {
+			later time.Duration
+			kept  bool
+		}{{time.Minute, true}, {-tick, false}, {-time.Hour, false}, {0, true}, {tick, true}} {
+			next := rechecked(kept, step.later)
+			next.EmailVerified = step.later == tick
+			if step.later == 0 {
+				next.Groups = nil // somebody who was in every group, and is in none
+			}
+			must(t, s.RecheckIdentity(t.Context(), next))
+			if step.kept {
+				kept = next
+			}
+			equal(t, identityOf(t, s, in.Grant.ID), kept)
+			_, identity, err := s.Session(t.Context(), in.Session.IDHash, epoch)
+			must(t, err)
+			equal(t, identity, kept)
+		}
+		equal(t, identityOf(t, s, bystander.Grant.ID), bystander.Identity)
+		equal(t, grantOf(t, s, in.Grant.ID), *in.Grant)
+	},
+	"its expiry only moves forwards, and not by an older answer": func(t *testing.T, open Database) {
+		s := open(t)
+		in := seed(t, s)
+		kept := in.Identity.ExpiresAt
+		for _, step := range []struct {
+			later, expires time.Duration
+			kept           time.Duration
+		}{
+			{time.Minute, -time.Hour, 0},
+			{2 * time.Minute, time.Hour, time.Hour},
+			{time.Minute, 2 * time.Hour, time.Hour}, // older
+			{3 * time.Minute, 0, time.Hour},
+		} {
+			next := rechecked(in.Identity, step.later)
+			next.ExpiresAt = kept.Add(step.expires)
+			must(t, s.RecheckIdentity(t.Context(), next))
+			equal(t, identityOf(t, s, in.Grant.ID).ExpiresAt, kept.Add(step.kept))
+		}
+	},
+	"whoever never signed in is not made by a recheck": func(t *testing.T, open Database) {
+		s := open(t)
+		in := seed(t, s)
+		for _, key := range [][2]string{
+			{"other", in.Identity.UserID}, {in.Identity.ConnectorID, "other"}, {in.Identity.UserID, in.Identity.ConnectorID}, {"", ""},
+		} {
+			next := rechecked(in.Identity, time.Minute)
+			next.ConnectorID, next.UserID = key[0], key[1]
+			for range 2 {
+				want(t, s.RecheckIdentity(t.Context(), next), storage.ErrNotFound)
+			}
+		}
+		equal(t, identityOf(t, s, in.Grant.ID), in.Identity)
+	},
+	"an answer that is not text is invalid": func(t *testing.T, open Database) {
+		s := open(t)
+		in := seed(t, s)
+		for _, bad := range notText {
+			next := rechecked(in.Identity, time.Minute)
+			refuseEach(t, &next, bad, func() error { return s.RecheckIdentity(t.Context(), next) })
+		}
+		next := rechecked(in.Identity, time.Minute)
+		next.UserID = strings.Repeat("a", storage.MaxKey+1)
+		want(t, s.RecheckIdentity(t.Context(), next), storage.ErrInvalid)
+		equal(t, identityOf(t, s, in.Grant.ID), in.Identity)
+	},
+	"a recheck lets a grant rotate": func(t *testing.T, open Database) {
+		s := open(t)
+		in := redeemed(t, s)
+		r := rotation(in)
+		r.CheckedAfter = in.Identity.CheckedAt
+		_, _, err := s.RotateGrant(t.Context(), r)
+		want(t, err, storage.ErrConflict)
+		next := rechecked(in.Identity, tick)
+		must(t, s.RecheckIdentity(t.Context(), next))
+		_, identity, err := s.RotateGrant(t.Context(), r)
+		must(t, err)
+		equal(t, identity, next)
+	},
+}
+
+var personTests = map[string]func(*testing.T, Database){
+	"all live grants of one person end, once, and nobody else's": func(t *testing.T, open Database) {
+		s := open(t)
+		in := redeemed(t, s)
+		code, revoked, expired := authorization(in), authorization(in), authorization(in)
+		now := epoch.Add(time.Minute)
+		expired.Grant.ExpiresAt = now
+		others := []storage.Authorization{authorization(in), authorization(in), authorization(in)}
+		others[0].Grant.UserID = "other"
+		others[1].Grant.ConnectorID = "other"
+		others[2].Grant.ConnectorID, others[2].Grant.UserID = in.Grant.UserID, in.Grant.ConnectorID
+		for _, a := range append(others, code, revoked, expired) {
+			must(t, s.Authorize(t.Context(), a))
+		}
+		_, err := s.RevokeGrant(t.Context(), revoked.Grant.ID, epoch, "first")
+		must(t, err)
+		for i, count := range []int{2, 0} {
+			ended, err := s.RevokeGrantsOf(t.Context(), in.Grant.ConnectorID, in.Grant.UserID, now.Add(time.Duration(i)), "gone "+odd)
+			must(t, err)
+			equal(t, ended, count)
+		}
+		code.Grant.RevokedAt, code.Grant.RevokedReason = now, "gone "+odd
+		in.Grant.RevokedAt, in.Grant.RevokedReason = now, "gone "+odd
+		revoked.Grant.RevokedAt, revoked.Grant.RevokedReason = epoch, "first"
+		for _, grant := range []storage.Grant{*in.Grant, code.Grant, revoked.Grant, expired.Grant} {
+			equal(t, grantOf(t, s, grant.ID), grant)
+		}
+		for _, a := range others {
+			ended, err := s.RevokeGrantsOf(t.Context(), a.Grant.ConnectorID, a.Grant.UserID, now, "each alone")
+			must(t, err)
+			equal(t, ended, 1)
+		}
+		want(t, s.RedeemCode(t.Context(), code.Grant.ID, epoch, epoch.Add(time.Hour)), storage.ErrConflict)
+		_, _, err = s.RotateGrant(t.Context(), rotation(in))
+		want(t, err, storage.ErrConflict)
+	},
+	"a login afterwards is a new one": func(t *testing.T, open Database) {
+		s := open(t)
+		in := redeemed(t, s)
+		_, err := s.RevokeGrantsOf(t.Context(), in.Grant.ConnectorID, in.Grant.UserID, epoch, "gone")
+		must(t, err)
+		a := authorization(in)
+		must(t, s.Authorize(t.Context(), a))
+		must(t, s.RedeemCode(t.Context(), a.Grant.ID, epoch, a.Grant.ExpiresAt))
+		_, _, err = s.RotateGrant(t.Context(), rotation(storage.SignIn{Identity: in.Identity, Grant: &a.Grant}))
+		must(t, err)
+	},
+	"nobody has no grants, and what is not text is invalid": func(t *testing.T, open Database) {
+		s := open(t)
+		in := seed(t, s)
+		ended, err := s.RevokeGrantsOf(t.Context(), "nobody", "", epoch, "gone")
+		must(t, err)
+		equal(t, ended, 0)
+		connector, user := in.Grant.ConnectorID, in.Grant.UserID
+		for _, bad := range notText {
+			for _, args := range [][3]string{{bad, user, "gone"}, {connector, bad, "gone"}, {connector, user, bad}} {
+				_, err := s.RevokeGrantsOf(t.Context(), args[0], args[1], epoch, args[2])
+				want(t, err, storage.ErrInvalid)
+			}
+		}
+		_, err = s.RevokeGrantsOf(t.Context(), connector, strings.Repeat("a", storage.MaxKey+1), epoch, "gone")
+		want(t, err, storage.ErrInvalid)
+		equal(t, grantOf(t, s, in.Grant.ID), *in.Grant)
+	},
+	"a grant's ids have a limit": func(t *testing.T, open Database) {
+		s := open(t)
+		old := seed(t, s)
+		for _, set := range []func(*storage.Grant, string){
+			func(g *storage.Grant, id string) { g.ConnectorID = id },
+			func(g *storage.Grant, id string) { g.UserID = id },
+			func(g *storage.Grant, id string) { g.ClientID = id },
+		} {
+			for _, step := range []struct {
+				length int
+				err    error
+			}{{storage.MaxKey + 1, storage.ErrInvalid}, {storage.MaxKey, nil}} {
+				a, next := authorization(old), signIn()
+				set(&a.Grant, strings.Repeat("a", step.length))
+				set(next.Grant, strings.Repeat("a", step.length))
+				want(t, s.Authorize(t.Context(), a), step.err)
+				want(t, s.SignIn(t.Context(), next), step.err)
+			}
+		}
+	},
+}
