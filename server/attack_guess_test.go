@@ -58,6 +58,7 @@ func TestGuessingOneAccount(t *testing.T) {
 	onEngines(t, func(t *testing.T, engine string) {
 		c := new(checks)
 		first, second := replicas(t, engine, counting(c))
+		first.clock.freeze()
 		spellings := []string{alice, "ALICE@EXAMPLE.COM", " Alice@Example.Com ", "ａｌｉｃｅ@example.com", "a\u200dlice@example.com", "ALIC\u00c9@example.com"}
 		limited := 0
 		for i := range 30 {
@@ -116,6 +117,7 @@ func TestExistenceIsNotTold(t *testing.T) {
 	onEngines(t, func(t *testing.T, engine string) {
 		c, store := new(checks), new(tap)
 		w := newWorld(t, engine, counting(c), through(store))
+		w.clock.freeze()
 		for _, password := range []string{"wrong", "", " ", "x\x00", strings.Repeat("x", 2000)} {
 			var pages [2]string
 			var work [2]int64
@@ -143,6 +145,7 @@ func TestParallelGuessesOverHTTP(t *testing.T) {
 	onEngines(t, func(t *testing.T, engine string) {
 		c := new(checks)
 		first, second := replicas(t, engine, counting(c))
+		first.clock.freeze()
 		var guesses sync.WaitGroup
 		var failures atomic.Int64
 		for i := range 100 {
@@ -177,6 +180,7 @@ func TestGuessingFromOneAddress(t *testing.T) {
 	t.Parallel()
 	c := new(checks)
 	first, second := replicas(t, "sqlite", crowd, counting(c))
+	first.clock.freeze()
 	for i := range 70 {
 		w := first
 		if i%2 == 1 {
@@ -205,6 +209,7 @@ func TestGuessingFromOneAddress(t *testing.T) {
 	w := newWorld(t, "sqlite", crowd, counting(c), func(cfg *server.Config) {
 		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	})
+	w.clock.freeze()
 	for i := range 60 {
 		w.guess(w.browser(), fmt.Sprintf("user%d@example.com", i), "x", "X-Forwarded-For", fmt.Sprintf("198.51.100.%d, 203.0.113.7", i))
 	}

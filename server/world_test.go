@@ -47,10 +47,27 @@ func onEngines(t *testing.T, test func(t *testing.T, engine string)) {
 }
 
 // clock is the real time, moved.
-type clock struct{ offset atomic.Int64 }
+type clock struct {
+	offset atomic.Int64
+	frozen atomic.Pointer[time.Time]
+}
 
-func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.offset.Load())) }
+func (c *clock) now() time.Time {
+	base := time.Now()
+	if at := c.frozen.Load(); at != nil {
+		base = *at
+	}
+	return base.Add(time.Duration(c.offset.Load()))
+}
+
 func (c *clock) advance(d time.Duration) { c.offset.Add(int64(d)) }
+
+// freeze stops the clock in the middle of an hour, so that how busy the machine is
+// decides nothing; from then on only advance moves it.
+func (c *clock) freeze() {
+	at := time.Now().Truncate(time.Hour).Add(20 * time.Minute)
+	c.frozen.Store(&at)
+}
 
 // database is one empty database that any number of replicas open.
 type database struct {
@@ -75,7 +92,7 @@ func (d database) open(t *testing.T) server.Store {
 	var s server.Store
 	var err error
 	if d.engine == "postgres" {
-		s, err = postgres.Open(postgres.Config{DSN: d.dsn, MaxOpenConns: 8, AcquireTimeout: patience, StatementTimeout: patience})
+		s, err = postgres.Open(postgres.Config{DSN: d.dsn, MaxOpenConns: 8, ConnectionTimeout: patience, AcquireTimeout: patience, StatementTimeout: patience})
 	} else {
 		s, err = sqlite.Open(sqlite.Config{File: d.file, StatementTimeout: patience})
 	}
