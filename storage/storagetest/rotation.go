@@ -167,15 +167,22 @@ var rotationTests = map[string]func(*testing.T, Database){
 		want(t, err, storage.ErrConflict)
 		equal(t, grantOf(t, s, in.Grant.ID), *in.Grant)
 	},
-	"a grant of nobody known does not rotate": func(t *testing.T, open Database) {
+	"a grant of nobody known is not redeemed and does not rotate": func(t *testing.T, open Database) {
 		s := open(t)
 		in := seed(t, s)
 		a := authorization(in)
 		a.Grant.UserID = "nobody"
 		must(t, s.Authorize(t.Context(), a))
-		must(t, s.RedeemCode(t.Context(), a.Grant.ID, epoch, a.Grant.ExpiresAt))
+		want(t, s.RedeemCode(t.Context(), a.Grant.ID, epoch, a.Grant.ExpiresAt), storage.ErrConflict)
 		_, _, err := s.RotateGrant(t.Context(), rotation(storage.SignIn{Identity: in.Identity, Grant: &a.Grant}))
 		want(t, err, storage.ErrConflict)
+		// Once the person is known, the same grant does both: nothing was changed.
+		who := signIn()
+		who.Identity.ConnectorID, who.Identity.UserID, who.Grant = a.Grant.ConnectorID, a.Grant.UserID, nil
+		must(t, s.SignIn(t.Context(), who))
+		must(t, s.RedeemCode(t.Context(), a.Grant.ID, epoch, a.Grant.ExpiresAt))
+		_, _, err = s.RotateGrant(t.Context(), rotation(storage.SignIn{Identity: who.Identity, Grant: &a.Grant}))
+		must(t, err)
 	},
 	"a code is redeemed for as long as its person is kept": func(t *testing.T, open Database) {
 		s := open(t)
