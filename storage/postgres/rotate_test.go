@@ -117,8 +117,9 @@ func TestRotatingUpdatesAreHeapOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d of %d updates are heap-only", hot, updates)
-	if hot*100 < updates*95 {
-		t.Errorf("%d of %d updates are heap-only", hot, updates)
+	// Redeeming a code moves expires_at, which garbage collection has an index on:
+	// once in the life of a grant.
+	if rotated := updates - grants; hot*100 < rotated*95 {
+		t.Errorf("%d of %d rotations are heap-only", hot, rotated)
 	}
 }
