@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/countersign/countersign/storage"
 	"github.com/countersign/countersign/storage/postgres"
@@ -22,8 +23,10 @@ func TestConformanceWhenSerializable(t *testing.T) {
 func conforms(t *testing.T, isolation string) {
 	storagetest.Run(t, func(t *testing.T) storagetest.Database {
 		dsn := pgcluster.With(pgcluster.Schema(t), "default_transaction_isolation", isolation)
-		open(t, postgres.Config{DSN: dsn})
-		return func(t *testing.T) storage.Store { return open(t, postgres.Config{DSN: dsn}) }
+		// The promises are not about speed: a busy machine may take its time.
+		c := postgres.Config{DSN: dsn, ConnectionTimeout: time.Minute, AcquireTimeout: time.Minute, StatementTimeout: time.Minute}
+		open(t, c)
+		return func(t *testing.T) storage.Store { return open(t, c) }
 	})
 }
 
