@@ -39,6 +39,8 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"text", textTests},
 		{"races", raceTests},
 		{"races of rotation", rotationRaceTests},
+		{"logout", logoutTests},
+		{"races of logout", logoutRaceTests},
 		{"cancellation", cancellationTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
