@@ -8,7 +8,7 @@ import (
 )
 
 // tables are those that a sign-in may write to.
-var tables = []string{"identities", "sessions", "grants", "consents", "login_failures", "leases", "signing_keys"}
+var tables = []string{"identities", "sessions", "grants", "consents", "login_failures", "leases", "signing_keys", "logout_deliveries"}
 
 // rows counts the records of each table, past the store's own interface.
 func (w *world) rows() map[string]int {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/countersign/countersign/storage"
@@ -17,7 +18,7 @@ const (
 )
 
 // Run loads what the provider needs, for as long as it takes, and then keeps the
-// signing keys fresh until ctx ends. It returns nil then, and an error when
+// signing keys fresh, and tells clients of sessions that have ended, until ctx ends. It returns nil then, and an error when
 // waiting would not help: a damaged database, a schema from the future, sealed
 // keys that none of the secrets opens.
 func (s *Server) Run(ctx context.Context) error {
@@ -35,7 +36,10 @@ func (s *Server) Run(ctx context.Context) error {
 	s.provider.Store(p)
 	close(s.ready)
 	s.cfg.Logger.Info("ready", slog.String("issuer", s.cfg.Policy.Issuer))
+	var telling sync.WaitGroup
+	telling.Go(func() { p.telling.Run(ctx) })
 	p.keys.Run(ctx)
+	telling.Wait()
 	return nil
 }
 
