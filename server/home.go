@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 
+	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/web"
 )
@@ -13,21 +14,12 @@ func (s *Server) home(p *provider, w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	page := web.Home{SignOutAction: s.base() + pathLogout, DiscoveryURL: s.cfg.Policy.Issuer + pathDiscovery}
+	page := web.Home{SignOutAction: s.base() + oauth.PathEndSession, DiscoveryURL: s.cfg.Policy.Issuer + pathDiscovery}
 	if current != nil {
 		person := web.PersonOf(current.Identity)
 		page.Person = &person
 	}
 	s.page(w, r, http.StatusOK, page)
-	return nil
-}
-
-// signOut ends the session of the browser. It is a POST from a page of ours.
-func (s *Server) signOut(p *provider, w http.ResponseWriter, r *http.Request) error {
-	if err := p.browsers.End(r.Context(), w, r); err != nil {
-		return err
-	}
-	s.page(w, r, http.StatusOK, web.SignedOut{})
 	return nil
 }
 

@@ -7,9 +7,11 @@ import (
 	"net/http"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/backchannel"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/garbage"
 	"github.com/countersign/countersign/server/keys"
+	"github.com/countersign/countersign/server/logout"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
 	"github.com/countersign/countersign/server/seal"
@@ -26,6 +28,8 @@ type provider struct {
 	keys     *keys.Keys
 	garbage  *garbage.Collector
 	flow     *flow.Flow
+	logout   *logout.Endpoint
+	telling  *backchannel.Deliverer
 	token    *token.Endpoint
 	browsers *session.Browsers
 	metadata document
@@ -53,11 +57,20 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	if err != nil {
 		return nil, fmt.Errorf("preparing garbage collection: %w", err)
 	}
+	p.telling, err = backchannel.New(backchannel.Config{
+		Policy: s.cfg.Policy, Store: s.cfg.Store, Clients: s.clients, Sign: p.keys.Sign,
+		Count: s.cfg.Metrics.LogoutDelivery, Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	bound, told := s.sessionClients()
 	p.browsers, err = session.New(session.Config{
 		Store: s.cfg.Store, CookieName: s.cfg.Sessions.CookieName, Secure: s.secure(),
 		AbsoluteLifetime: s.cfg.Sessions.AbsoluteLifetime, IdleTimeout: s.cfg.Sessions.IdleTimeout,
 		RememberLifetime: s.cfg.Sessions.RememberLifetime,
-		Now:              s.cfg.Now, Random: s.cfg.Random,
+		BoundClientIDs:   bound, ToldClientIDs: told, Ended: p.telling.Wake,
+		Now: s.cfg.Now, Random: s.cfg.Random,
 	})
 	if err != nil {
 		return nil, err
@@ -68,6 +81,9 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		return nil, err
 	}
 	if p.flow, err = s.newFlow(p, keyring, codes); err != nil {
+		return nil, err
+	}
+	if p.logout, err = s.newLogout(p, keyring); err != nil {
 		return nil, err
 	}
 	p.token, err = token.New(token.Config{
@@ -120,10 +136,42 @@ func (s *Server) newFlow(p *provider, keyring *seal.Keyring, codes *seal.Tokens)
 		RememberDefault: s.cfg.Sessions.RememberDefault,
 		Clients:         s.clients, Store: s.cfg.Store, Connectors: s.cfg.Connectors,
 		Browsers: p.browsers, Limiter: limiter, Keyring: keyring, Codes: codes, Site: s.site,
-		VerifyIDToken: func(t string) ([]byte, error) { return p.keys.Verify(t, oauth.JWTTypeIDToken) },
+		VerifyIDToken: p.verifyHint,
 		CountLogin:    s.cfg.Metrics.Login,
 		Now:           s.cfg.Now, Random: s.cfg.Random,
 	})
+}
+
+// verifyHint checks the signature of an id_token_hint. It may be so old that its
+// key has retired.
+func (p *provider) verifyHint(t string) ([]byte, error) {
+	return p.keys.VerifyHint(t, oauth.JWTTypeIDToken)
+}
+
+func (s *Server) newLogout(p *provider, keyring *seal.Keyring) (*logout.Endpoint, error) {
+	guard, err := s.ownForms()
+	if err != nil {
+		return nil, err
+	}
+	return logout.New(logout.Config{
+		Policy: s.cfg.Policy, Path: s.base() + oauth.PathEndSession, Lifetime: s.cfg.FlowLifetime,
+		Clients: s.clients, Browsers: p.browsers, Keyring: keyring, Site: s.site,
+		Guard: guard, VerifyIDToken: p.verifyHint, Now: s.cfg.Now,
+	})
+}
+
+// sessionClients are the clients whose logins end with the browser's session, and
+// those that are told of its end.
+func (s *Server) sessionClients() (bound, told []string) {
+	for _, c := range s.cfg.Clients {
+		if c.EndsWithSession {
+			bound = append(bound, c.ID)
+		}
+		if c.BackchannelLogoutURI != "" {
+			told = append(told, c.ID)
+		}
+	}
+	return bound, told
 }
 
 // discovery serves the metadata.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/countersign/countersign/server/flow"
+	"github.com/countersign/countersign/server/logout"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/telemetry"
@@ -19,7 +20,6 @@ import (
 const (
 	pathDiscovery      = "/.well-known/openid-configuration"
 	pathServerMetadata = "/.well-known/oauth-authorization-server"
-	pathLogout         = "/logout"
 	pathStatic         = "/static/"
 	pathHealth         = "/healthz"
 	pathReady          = "/readyz"
@@ -81,7 +81,10 @@ func (s *Server) routes() []route {
 		{"GET POST", oauth.PathUserinfo, atToken((*token.Endpoint).UserInfo), forBearers, scripts},
 
 		{"GET", "/{$}", s.home, forPeople, open},
-		{"POST", pathLogout, s.signOut, forPeople, ours},
+		// The logout request may be posted by the client's own site, too: the
+		// endpoint itself tells our forms from theirs.
+		{"GET", oauth.PathEndSession, atLogout((*logout.Endpoint).Get), forPeople, open},
+		{"POST", oauth.PathEndSession, atLogout((*logout.Endpoint).Post), forPeople, open},
 	}
 }
 
@@ -91,6 +94,10 @@ func inFlow(h func(*flow.Flow, http.ResponseWriter, *http.Request) error) handle
 
 func atToken(h func(*token.Endpoint, http.ResponseWriter, *http.Request) error) handler {
 	return func(p *provider, w http.ResponseWriter, r *http.Request) error { return h(p.token, w, r) }
+}
+
+func atLogout(h func(*logout.Endpoint, http.ResponseWriter, *http.Request) error) handler {
+	return func(p *provider, w http.ResponseWriter, r *http.Request) error { return h(p.logout, w, r) }
 }
 
 // newHandler builds the mux of the table.
@@ -149,9 +156,9 @@ func (s *Server) guard(rt route) (http.Handler, error) {
 	case scripts:
 		return request.CORS(s.cfg.AllowedOrigins, strings.Fields(rt.methods)...)(h), nil
 	case ours:
-		guard := http.NewCrossOriginProtection()
-		if err := guard.AddTrustedOrigin(s.issuer.Scheme + "://" + s.issuer.Host); err != nil {
-			return nil, fmt.Errorf("trusting the issuer's own origin: %w", err)
+		guard, err := s.ownForms()
+		if err != nil {
+			return nil, err
 		}
 		guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.page(w, r, http.StatusForbidden, web.Error{Kind: web.ErrorForeignForm})
@@ -159,6 +166,15 @@ func (s *Server) guard(rt route) (http.Handler, error) {
 		return guard.Handler(h), nil
 	}
 	return h, nil
+}
+
+// ownForms tells the forms of our own pages from those of other sites.
+func (s *Server) ownForms() (*http.CrossOriginProtection, error) {
+	guard := http.NewCrossOriginProtection()
+	if err := guard.AddTrustedOrigin(s.issuer.Scheme + "://" + s.issuer.Host); err != nil {
+		return nil, fmt.Errorf("trusting the issuer's own origin: %w", err)
+	}
+	return guard, nil
 }
 
 // mountPlain adds what answers without the provider.

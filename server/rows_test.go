@@ -12,7 +12,7 @@ import (
 
 // tables are those that requests may write to. (Leases are the replicas' own, and
 // come and go by the clock.)
-var tables = []string{"identities", "sessions", "grants", "consents", "login_failures", "signing_keys"}
+var tables = []string{"identities", "sessions", "grants", "consents", "login_failures", "signing_keys", "logout_deliveries"}
 
 // aside opens the database past the store's own interface, once.
 func (d database) aside(t *testing.T) func() *sql.DB {

@@ -18,9 +18,10 @@ const (
 )
 
 // Run loads what the provider needs, for as long as it takes, and then keeps the
-// signing keys fresh and deletes what has expired, until ctx ends. It returns nil
-// then, and an error when waiting would not help: a damaged database, a schema
-// from the future, sealed keys that none of the secrets opens.
+// signing keys fresh, deletes what has expired, and tells clients of sessions
+// that have ended, until ctx ends. It returns nil then, and an error when waiting
+// would not help: a damaged database, a schema from the future, sealed keys that
+// none of the secrets opens.
 func (s *Server) Run(ctx context.Context) error {
 	p, err := s.start(ctx)
 	if ctx.Err() != nil {
@@ -39,6 +40,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { p.keys.Run(ctx) })
 	running.Go(func() { p.garbage.Run(ctx) })
+	running.Go(func() { p.telling.Run(ctx) })
 	running.Wait()
 	return nil
 }

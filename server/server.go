@@ -166,7 +166,7 @@ func (s *Server) signingAlgs() []string {
 
 // maxTokenLifetime is the longest that anything signed is valid.
 func (s *Server) maxTokenLifetime() time.Duration {
-	longest := max(s.cfg.Policy.IDTokenLifetime, s.cfg.Policy.AccessTokenLifetime)
+	longest := max(s.cfg.Policy.IDTokenLifetime, s.cfg.Policy.AccessTokenLifetime, oauth.LogoutTokenLifetime)
 	for _, c := range s.cfg.Clients {
 		longest = max(longest, c.IDTokenLifetime)
 	}

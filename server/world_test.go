@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
@@ -112,6 +113,8 @@ type world struct {
 	db     database
 	side   func() *sql.DB
 	http   *httptest.Server
+	// stop ends the provider, as a shutdown does, and waits for it.
+	stop func()
 }
 
 // Addresses of the clients of the tests. Nobody listens there: people are
@@ -186,7 +189,16 @@ func (w *world) balanced(next http.RoundTripper) http.RoundTripper {
 // run keeps the provider alive until the test ends, and waits until it is ready.
 func (w *world) run(s *server.Server) {
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(w.t.Context()) }()
+	ctx, stop := context.WithCancel(w.t.Context())
+	go func() {
+		defer close(ended)
+		ended <- s.Run(ctx)
+	}()
+	w.stop = func() {
+		stop()
+		for range ended { // until it is closed
+		}
+	}
 	select {
 	case <-s.Ready():
 	case err := <-ended:
@@ -194,7 +206,7 @@ func (w *world) run(s *server.Server) {
 	case <-time.After(30 * time.Second):
 		w.t.Fatal("the provider is not ready after 30 s")
 	}
-	w.t.Cleanup(func() { <-ended })
+	w.t.Cleanup(w.stop)
 }
 
 // https gives the world an https issuer. It must be the first option.

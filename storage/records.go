@@ -38,6 +38,18 @@ type Client struct {
 	AccessTokenFormat string
 	// RefreshTokens override the server's when set.
 	RefreshTokens RefreshTokens
+	// EndsWithSession says that logins at this client end with the browser's
+	// session they came from.
+	EndsWithSession bool
+	// PostLogoutRedirectURIs are where people may be sent after signing out,
+	// compared as exact strings (OpenID Connect RP-Initiated Logout 1.0 section
+	// 2).
+	PostLogoutRedirectURIs []string
+	// BackchannelLogoutURI is told when a session ends; empty: nobody is told.
+	// Unless BackchannelLogoutPrivate is set, it must not lead to a private
+	// address.
+	BackchannelLogoutURI     string
+	BackchannelLogoutPrivate bool
 }
 
 // RefreshTokens are a client's own limits of refresh tokens; what is zero or nil
@@ -87,6 +99,8 @@ type Session struct {
 	// interactively in this session. Single sign-on is shared from these only,
 	// so that sharing is never transitive.
 	LoginClientIDs []string
+	// ClientIDs are the clients that the person was led to in this session.
+	ClientIDs []string
 	// Remember: "keep me signed in"; the cookie outlives the browser.
 	Remember   bool
 	UserAgent  string
@@ -215,6 +229,37 @@ type SignIn struct {
 	Grant *Grant
 	// ClearFailures are keys of login failures to delete.
 	ClearFailures []string
+	// Ending says what ends with the session that is replaced.
+	Ending Ending
+}
+
+// Ending says what ends with a session. The zero value: nothing.
+type Ending struct {
+	Now time.Time
+	// RevokeClientIDs are the clients whose live grants of the session are
+	// revoked, for Reason.
+	RevokeClientIDs []string
+	Reason          string
+	// TellClientIDs are the clients that are told, if the person was led to them
+	// in this session or they have a grant of it: a LogoutDelivery is inserted for
+	// each, due at Now, that expires at TellUntil.
+	TellClientIDs []string
+	TellUntil     time.Time
+}
+
+// LogoutDelivery is a client that has still to be told that a session has ended.
+// SID and ClientID are the key.
+type LogoutDelivery struct {
+	SID         string
+	ClientID    string
+	ConnectorID string
+	UserID      string
+	// EndedAt is when the session ended.
+	EndedAt time.Time
+	// Attempts is how often it was claimed.
+	Attempts int64
+	// ExpiresAt is when to give up.
+	ExpiresAt time.Time
 }
 
 // Authorization is the argument of Grants.Authorize.
@@ -227,8 +272,9 @@ type Authorization struct {
 	// at Grant.CreatedAt.
 	Session [32]byte
 	// TouchSession also sets the session's LastUsedAt to Grant.CreatedAt (never
-	// backwards). Callers set it only when the stored value is old, so that most
-	// authorizations do not write the session.
+	// backwards) and adds Grant.ClientID to its ClientIDs. Callers set it only when
+	// the stored values are old, so that most authorizations do not write the
+	// session.
 	TouchSession bool
 }
 
@@ -238,17 +284,18 @@ type Table string
 // The tables whose rows expire. (Leases expire, too, but there are a handful of
 // them, which are taken again and again.)
 const (
-	TableSessions      Table = "sessions"
-	TableGrants        Table = "grants"
-	TableConsents      Table = "consents"
-	TableLoginFailures Table = "login_failures"
-	TableIdentities    Table = "identities"
+	TableSessions         Table = "sessions"
+	TableGrants           Table = "grants"
+	TableConsents         Table = "consents"
+	TableLoginFailures    Table = "login_failures"
+	TableLogoutDeliveries Table = "logout_deliveries"
+	TableIdentities       Table = "identities"
 )
 
 // Expiring are all tables whose rows expire, in the order to delete from them:
 // people after what refers to them.
 func Expiring() []Table {
-	return []Table{TableSessions, TableGrants, TableConsents, TableLoginFailures, TableIdentities}
+	return []Table{TableSessions, TableGrants, TableConsents, TableLoginFailures, TableLogoutDeliveries, TableIdentities}
 }
 
 // Expired is the argument of Garbage.DeleteExpired.

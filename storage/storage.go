@@ -78,6 +78,7 @@ type Store interface {
 	SigningKeys
 	Leases
 	Garbage
+	LogoutDeliveries
 
 	// MasterSecret stores candidate if no master secret is stored yet, and
 	// returns the one that is. Among racing callers all get the same secret.
@@ -102,8 +103,9 @@ type Clients interface {
 // Sessions are signed-in browsers.
 type Sessions interface {
 	// SignIn stores that somebody has just proved who they are: it upserts the
-	// identity, deletes the session it replaces (same or another person's),
-	// inserts the new one, clears the named login failures and, when the way to
+	// identity, deletes the session it replaces (same or another person's) and,
+	// when that one's SID does not live on in the new one, ends what ends with it
+	// (see Ending), inserts the new one, clears the named login failures and, when the way to
 	// the client is already free (no consent to ask), inserts the grant too.
 	// Identity.ExpiresAt never moves backwards.
 	SignIn(ctx context.Context, in SignIn) error
@@ -113,8 +115,9 @@ type Sessions interface {
 	// Idle expiry is a policy, decided by the caller from LastUsedAt.
 	Session(ctx context.Context, idHash [32]byte, now time.Time) (Session, Identity, error)
 
-	// EndSession deletes a session. Deleting one that is not there is no error.
-	EndSession(ctx context.Context, idHash [32]byte) error
+	// EndSession deletes a session, and ends what ends with it (see Ending).
+	// Deleting one that is not there is no error and ends nothing.
+	EndSession(ctx context.Context, idHash [32]byte, with Ending) error
 }
 
 // Grants are logins of one person at one client on one device.
@@ -229,4 +232,24 @@ type Garbage interface {
 	// that is deleted. ErrInvalid for a table that is not one of Expiring, or a
 	// Limit below one.
 	DeleteExpired(ctx context.Context, in Expired) (Deleted, error)
+}
+
+// LogoutDeliveries are the clients that have still to be told that a session has
+// ended (OpenID Connect Back-Channel Logout 1.0). Sessions.EndSession and SignIn
+// insert them.
+type LogoutDeliveries interface {
+	// ClaimLogoutDelivery takes the delivery that has been due longest at now, of
+	// a client that is not one of except, and makes it due again at until, in case
+	// nobody finishes it. It returns the delivery as it is then: Attempts counts
+	// this claim. ErrNotFound when none is due. Among racing callers each delivery
+	// is claimed once. One at its ExpiresAt is returned like any other.
+	ClaimLogoutDelivery(ctx context.Context, except []string, now, until time.Time) (LogoutDelivery, error)
+
+	// PostponeLogoutDelivery makes a claimed delivery due at next, unless somebody
+	// has claimed it again since, or it is finished: then it does nothing.
+	PostponeLogoutDelivery(ctx context.Context, d LogoutDelivery, next time.Time) error
+
+	// FinishLogoutDelivery deletes a delivery. Deleting one that is gone is no
+	// error.
+	FinishLogoutDelivery(ctx context.Context, d LogoutDelivery) error
 }

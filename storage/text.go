@@ -45,8 +45,14 @@ func (in *SignIn) Check() error {
 		}
 		in.Grant = &grant
 	}
+	if err := in.Ending.Check(); err != nil {
+		return err
+	}
 	return CheckText(in.Identity, in.Session, in.Grant)
 }
+
+// Check returns what every engine must refuse about an ending as ErrInvalid.
+func (e Ending) Check() error { return CheckText(e) }
 
 // Check returns what every engine must refuse about an authorization as
 // ErrInvalid, and makes its descriptions text.

@@ -151,6 +151,7 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 		Session:       s,
 		Replaces:      f.cfg.Browsers.Presented(r),
 		ClearFailures: clear,
+		Ending:        f.cfg.Browsers.Ending(),
 	}
 	issue := nextErr == nil && next.Step == oauth.StepIssue
 	if issue {
@@ -162,6 +163,9 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 	}
 	if err := f.cfg.Store.SignIn(r.Context(), in); err != nil {
 		return fmt.Errorf("storing the sign-in: %w", err)
+	}
+	if in.Replaces != ([32]byte{}) {
+		f.cfg.Browsers.Ended()
 	}
 	f.cfg.CountLogin(c.ID, resultSuccess)
 	noteLogin(r, c.ID, resultSuccess)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
@@ -25,7 +24,7 @@ func (f *Flow) issue(w http.ResponseWriter, r *http.Request, v *visit) error {
 	in := storage.Authorization{
 		Grant:        grant,
 		Session:      v.current.Session.IDHash,
-		TouchSession: f.cfg.Browsers.NeedsTouch(v.current.Session),
+		TouchSession: f.cfg.Browsers.NeedsTouch(v.current.Session, grant.ClientID),
 	}
 	if v.approvedSID != "" {
 		in.Consent = f.newConsent(v)
@@ -89,29 +88,14 @@ func (f *Flow) refuse(w http.ResponseWriter, r *http.Request, v *visit, err erro
 
 // respond delivers an authorization response in the mode that was asked for.
 func (f *Flow) respond(w http.ResponseWriter, r *http.Request, v *visit, t oauth.ResponseTarget, answer url.Values) error {
-	switch location := t.Location(answer); {
-	case t.Mode == oauth.ModeFormPost:
+	if t.Mode == oauth.ModeFormPost {
 		f.page(w, r, http.StatusOK, web.FormPost{Client: clientOf(v), Action: t.RedirectURI, Fields: fields(answer)}, v.st.Request.UILocales)
-	case submitted(r) && isWeb(location):
-		f.page(w, r, http.StatusOK, web.Continue{Client: clientOf(v), URL: location}, v.st.Request.UILocales)
-	default:
-		f.seeOther(w, location)
+		return nil
 	}
+	f.cfg.Site.Lead(w, r, clientOf(v), t.Location(answer), web.PageOptions{
+		RequestID: request.ID(r.Context()), Locales: v.st.Request.UILocales,
+	})
 	return nil
-}
-
-// submitted reports whether a browser that enforces form-action has submitted one
-// of our forms. Chromium applies the form's policy to every redirect that follows,
-// also to those that the client adds behind its redirect_uri, which nobody can
-// list; a page in between ends the chain (see web.Continue).
-func submitted(r *http.Request) bool {
-	return r.Method == http.MethodPost && r.Header.Get("Sec-Fetch-Mode") == "navigate"
-}
-
-// isWeb excludes the private-use schemes of native apps (RFC 8252 section 7.1),
-// which browsers open from a redirect only.
-func isWeb(location string) bool {
-	return strings.HasPrefix(location, "https://") || strings.HasPrefix(location, "http://")
 }
 
 // fields puts response parameters into a fixed order.

@@ -158,12 +158,30 @@ func (k *Keys) reload(ctx context.Context) ([]storage.SigningKey, error) {
 		// until they are here the ones in memory are better than none.
 		return nil, nil
 	}
-	s, err := k.snapshot(rows)
+	at, err := k.retiringTime(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := k.snapshot(rows, at)
 	if err != nil {
 		return nil, err
 	}
 	k.current.Store(s)
 	return rows, nil
+}
+
+// retiringTime is the time by which keys retire: ours, unless it is so wrong that
+// keys in use would be.
+func (k *Keys) retiringTime(ctx context.Context) (time.Time, error) {
+	now := k.now()
+	theirs, err := k.store.Ping(ctx)
+	if err != nil {
+		return now, fmt.Errorf("reading the database's clock: %w", err)
+	}
+	if now.Sub(theirs).Abs() > clock.MaxError {
+		return theirs, nil
+	}
+	return now, nil
 }
 
 func (k *Keys) apply(ctx context.Context, add []Addition, remove []string, now time.Time) error {

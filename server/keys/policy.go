@@ -21,7 +21,12 @@ const (
 
 	maxReloadInterval = 15 * time.Second
 	maxJWKSAge        = 5 * time.Minute
-	clockSkew         = 30 * time.Second
+
+	// A retired key verifies hints for so long, and for so many periods at most.
+	maxHintRetention        = 30 * 24 * time.Hour
+	maxHintRetentionPeriods = 32
+
+	clockSkew = 30 * time.Second
 )
 
 // Policy says when keys come and go. Each part of the lead is at most a quarter
@@ -42,6 +47,9 @@ type Policy struct {
 	// Retention is how long a key verifies after its successor began to sign:
 	// until the last token it signed has expired everywhere.
 	Retention time.Duration
+	// HintRetention is how long a key is kept after its successor began to sign,
+	// and verifies hints. It is not less than Retention.
+	HintRetention time.Duration
 }
 
 // NewPolicy derives a policy from what an operator configures. maxTokenLifetime
@@ -79,5 +87,6 @@ func NewPolicy(algorithms []string, period, maxTokenLifetime time.Duration) (Pol
 	if n := p.Retention / period; n > maxPublished {
 		return Policy{}, fmt.Errorf("tokens that live %s outlive %d keys of %s each: the limit is %d, rotate less often", maxTokenLifetime, n, period, maxPublished)
 	}
+	p.HintRetention = max(p.Retention, min(maxHintRetention, maxHintRetentionPeriods*period))
 	return p, nil
 }

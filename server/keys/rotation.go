@@ -111,15 +111,28 @@ func lastSequence(keys []storage.SigningKey) (last int64) {
 	return last
 }
 
-// expired are the keys whose last token has expired: their successor has been
-// signing for the retention.
+// expired are the keys that nothing is verified with any more: their successor
+// has been signing for the retention of hints.
 func expired(keys []storage.SigningKey, now time.Time, p Policy) (kids []string) {
 	for i := range len(keys) - 1 {
-		if !now.Before(keys[i+1].ActiveFrom.Add(p.Retention)) {
+		if !now.Before(keys[i+1].ActiveFrom.Add(p.HintRetention)) {
 			kids = append(kids, keys[i].KID)
 		}
 	}
 	return kids
+}
+
+// retired reports whether the last token of keys[i] has expired: its successor,
+// or, when it is the last of an algorithm no longer in use, nothing, has been
+// signing for the retention. keys are in order.
+func retired(keys []storage.SigningKey, i int, now time.Time, p Policy) bool {
+	switch {
+	case i < len(keys)-1:
+		return !now.Before(keys[i+1].ActiveFrom.Add(p.Retention))
+	case slices.Contains(p.Algorithms, keys[i].Algorithm):
+		return false
+	}
+	return !now.Before(keys[i].ActiveFrom.Add(p.Period + p.Retention))
 }
 
 // superseded are pending keys that a newer one comes before. They have signed
@@ -138,10 +151,10 @@ func superseded(keys []storage.SigningKey, now time.Time, p Policy) (kids []stri
 
 // abandoned is the last key of an algorithm that is no longer in use: it has no
 // successor to retire it, so it is kept for its own period and then the
-// retention.
+// retention of hints.
 func abandoned(keys []storage.SigningKey, now time.Time, p Policy) []string {
 	last := keys[len(keys)-1]
-	if now.Before(last.ActiveFrom.Add(p.Period + p.Retention)) {
+	if now.Before(last.ActiveFrom.Add(p.Period + p.HintRetention)) {
 		return nil
 	}
 	return []string{last.KID}

@@ -33,10 +33,11 @@ func TestPlan(t *testing.T) {
 		day       = 24 * time.Hour
 		lead      = 5*time.Minute + 15*time.Second + 30*time.Second
 		retention = 10*time.Minute + 15*time.Second + 30*time.Second
+		hints     = 30 * day
 	)
 	daily := policy(t, day, 10*time.Minute, "RS256")
-	if daily.PublishLead != lead || daily.Retention != retention {
-		t.Fatalf("lead %s, retention %s", daily.PublishLead, daily.Retention)
+	if daily.PublishLead != lead || daily.Retention != retention || daily.HintRetention != hints {
+		t.Fatalf("lead %s, retention %s, of hints %s", daily.PublishLead, daily.Retention, daily.HintRetention)
 	}
 	type rows = []storage.SigningKey
 	add := func(alg string, sequence int64, at time.Duration) keys.Addition {
@@ -56,14 +57,18 @@ func TestPlan(t *testing.T) {
 		"steady: nothing to do": {daily, rows{row("RS256", 1, 0), row("RS256", 2, day)}, day - 1, nil, nil},
 		"next takes over and gets a next": {daily, rows{row("RS256", 1, 0), row("RS256", 2, day)}, day,
 			[]keys.Addition{add("RS256", 3, 2*day)}, nil},
-		"predecessor verifies until the retention is over": {daily,
-			rows{row("RS256", 1, 0), row("RS256", 2, day), row("RS256", 3, 2*day)}, day + retention - 1, nil, nil},
+		"predecessor is kept until the retention of hints is over": {daily,
+			rows{row("RS256", 1, 0), row("RS256", 2, day), row("RS256", 3, 2*day)}, day + hints - time.Second,
+			[]keys.Addition{add("RS256", 4, day+hints-time.Second+lead)}, nil},
 		"predecessor is deleted": {daily,
-			rows{row("RS256", 1, 0), row("RS256", 2, day), row("RS256", 3, 2*day)}, day + retention,
+			rows{row("RS256", 1, 0), row("RS256", 2, day), row("RS256", 3, 31*day), row("RS256", 4, 32*day)}, day + hints,
+			nil, []string{"RS256-1"}},
+		"32 periods are the most": {policy(t, time.Hour, 10*time.Minute, "RS256"),
+			rows{row("RS256", 1, 0), row("RS256", 2, time.Hour), row("RS256", 3, 33*time.Hour), row("RS256", 4, 34*time.Hour)}, 33 * time.Hour,
 			nil, []string{"RS256-1"}},
 		"down for a week: the old key signs for one more lead": {daily,
-			rows{row("RS256", 6, -day), row("RS256", 7, 0)}, 7 * day,
-			[]keys.Addition{add("RS256", 8, 7*day+lead)}, []string{"RS256-6"}},
+			rows{row("RS256", 5, -25*day), row("RS256", 6, -24*day), row("RS256", 7, 0)}, 7 * day,
+			[]keys.Addition{add("RS256", 8, 7*day+lead)}, []string{"RS256-5"}},
 		"down for a week: nothing more while the next is pending": {daily,
 			rows{row("RS256", 7, 0), row("RS256", 8, 7*day+lead)}, 7*day + lead - 1, nil, nil},
 		"down until just before the next was due": {daily, rows{row("RS256", 1, 0)}, day - time.Minute,
@@ -99,13 +104,13 @@ func TestPlan(t *testing.T) {
 		"an algorithm no longer used keeps its keys": {policy(t, day, 10*time.Minute, "ES256"),
 			rows{row("ES256", 1, 0), row("ES256", 2, day), row("RS256", 1, 0), row("RS256", 2, day)}, time.Hour, nil, nil},
 		"and loses its signing key after the retention": {policy(t, day, 10*time.Minute, "ES256"),
-			rows{row("ES256", 2, day), row("ES256", 3, 2*day), row("RS256", 1, 0), row("RS256", 2, day)}, day + retention,
+			rows{row("ES256", 2, 31*day), row("ES256", 3, 32*day), row("RS256", 1, 0), row("RS256", 2, day)}, day + hints,
 			nil, []string{"RS256-1"}},
 		"and its last one after the period and the retention": {policy(t, day, 10*time.Minute, "ES256"),
-			rows{row("ES256", 3, 2*day), row("ES256", 4, 3*day), row("RS256", 2, day)}, 2*day + retention,
+			rows{row("ES256", 3, 32*day), row("ES256", 4, 33*day), row("RS256", 2, day)}, 2*day + hints,
 			nil, []string{"RS256-2"}},
 		"but not before": {policy(t, day, 10*time.Minute, "ES256"),
-			rows{row("ES256", 3, 2*day), row("ES256", 4, 3*day), row("RS256", 2, day)}, 2*day + retention - 1, nil, nil},
+			rows{row("ES256", 3, 31*day), row("ES256", 4, 32*day+time.Minute), row("RS256", 2, day)}, 2*day + hints - 1, nil, nil},
 		"rows in any order": {daily, rows{row("RS256", 2, day), row("RS256", 1, 0)}, time.Hour, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -200,6 +205,9 @@ func TestNewPolicy(t *testing.T) {
 	p := policy(t, 10*time.Second, time.Minute, "RS256")
 	if p.PublishLead >= p.Period {
 		t.Errorf("lead %s does not fit into a period of %s", p.PublishLead, p.Period)
+	}
+	if got := policy(t, 10*time.Second, 20*time.Minute, "RS256"); got.HintRetention != got.Retention {
+		t.Errorf("hints are verified for %s, tokens for %s", got.HintRetention, got.Retention)
 	}
 	if p.JWKSMaxAge != 2500*time.Millisecond || p.ReloadInterval != 2500*time.Millisecond {
 		t.Errorf("max-age %s, reload %s", p.JWKSMaxAge, p.ReloadInterval)

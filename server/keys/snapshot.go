@@ -3,6 +3,7 @@ package keys
 import (
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/countersign/countersign/storage"
@@ -12,7 +13,10 @@ import (
 // alone moves signing from one key to the next.
 type snapshot struct {
 	byKID map[string]*key
-	// rows and byAlg have the keys of an algorithm in the order they sign.
+	// retired verify hints and nothing else.
+	retired map[string]*retiree
+	// rows and byAlg have the keys of an algorithm in the order they sign, the
+	// retired ones left out.
 	rows     map[string][]storage.SigningKey
 	byAlg    map[string][]*key
 	document Document
@@ -26,8 +30,12 @@ func (s *snapshot) signer(alg string, now time.Time) *key {
 	return s.byAlg[alg][signing(s.rows[alg], now)]
 }
 
-// snapshot opens the rows that are not open yet.
-func (k *Keys) snapshot(rows []storage.SigningKey) (*snapshot, error) {
+// retiree is a retired key, opened when it is first needed: a master secret that
+// only retired keys were sealed with may be gone.
+type retiree struct{ open func() (*key, error) }
+
+// snapshot opens the rows that are not open yet and not retired at now.
+func (k *Keys) snapshot(rows []storage.SigningKey, now time.Time) (*snapshot, error) {
 	before := k.loaded()
 	rows = slices.Clone(rows)
 	slices.SortFunc(rows, func(a, b storage.SigningKey) int {
@@ -36,9 +44,9 @@ func (k *Keys) snapshot(rows []storage.SigningKey) (*snapshot, error) {
 		}
 		return inOrder(a, b)
 	})
-	s := &snapshot{byKID: map[string]*key{}, rows: map[string][]storage.SigningKey{}, byAlg: map[string][]*key{}}
+	s := &snapshot{byKID: map[string]*key{}, retired: map[string]*retiree{}, rows: map[string][]storage.SigningKey{}, byAlg: map[string][]*key{}}
 	all := make([]*key, 0, len(rows))
-	for _, row := range rows {
+	for _, row := range k.unretired(s, before, rows, now) {
 		opened, err := k.reopen(before, row)
 		if err != nil {
 			return nil, err
@@ -51,6 +59,28 @@ func (k *Keys) snapshot(rows []storage.SigningKey) (*snapshot, error) {
 	var err error
 	s.document, err = document(all, k.policy.JWKSMaxAge)
 	return s, err
+}
+
+// unretired moves the retired keys of rows, which are in order, into the
+// snapshot, and returns the others.
+func (k *Keys) unretired(s, before *snapshot, rows []storage.SigningKey, now time.Time) (rest []storage.SigningKey) {
+	byAlg := map[string][]storage.SigningKey{}
+	for _, row := range rows {
+		byAlg[row.Algorithm] = append(byAlg[row.Algorithm], row)
+	}
+	position := map[string]int{}
+	for _, row := range rows {
+		i := position[row.Algorithm]
+		position[row.Algorithm]++
+		if !retired(byAlg[row.Algorithm], i, now, k.policy) {
+			rest = append(rest, row)
+			continue
+		}
+		if s.retired[row.KID] = before.retired[row.KID]; s.retired[row.KID] == nil {
+			s.retired[row.KID] = &retiree{open: sync.OnceValues(func() (*key, error) { return open(row, k.box) })}
+		}
+	}
+	return rest
 }
 
 // reopen keeps the opened key and its prepared signers: a kid is a thumbprint,

@@ -24,14 +24,25 @@ var ErrInvalidToken = errors.New("invalid token")
 // expected types (RFC 8725 section 3.11); it returns the payload. It does not
 // look into the payload: exp, iss and aud are the caller's to check.
 func (k *Keys) Verify(token string, expectedTyp ...string) ([]byte, error) {
-	payload, err := k.verify(token, expectedTyp)
+	payload, err := k.verify(token, k.loaded().published, expectedTyp)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrInvalidToken, err)
 	}
 	return payload, nil
 }
 
-func (k *Keys) verify(token string, expectedTyp []string) ([]byte, error) {
+// VerifyHint is Verify for an id_token that only reminds us of somebody
+// (id_token_hint): keys that have retired verify it too, for Policy.HintRetention.
+// Nothing may be granted for it.
+func (k *Keys) VerifyHint(token string, expectedTyp ...string) ([]byte, error) {
+	payload, err := k.verify(token, k.loaded().known, expectedTyp)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrInvalidToken, err)
+	}
+	return payload, nil
+}
+
+func (k *Keys) verify(token string, find func(kid string) (*key, error), expectedTyp []string) ([]byte, error) {
 	if len(token) > MaxTokenBytes {
 		return nil, errors.New("too long")
 	}
@@ -42,9 +53,9 @@ func (k *Keys) verify(token string, expectedTyp []string) ([]byte, error) {
 	if !slices.Contains(expectedTyp, h.typ) {
 		return nil, errors.New("typ is not the expected one")
 	}
-	signer, ok := k.loaded().byKID[h.kid]
-	if !ok {
-		return nil, errors.New("kid is unknown")
+	signer, err := find(h.kid)
+	if err != nil {
+		return nil, err
 	}
 	// RFC 8725 sections 2.1 and 3.1: the key decides the algorithm. "none", and
 	// HS256 with a public key as the secret, end here.
@@ -56,6 +67,22 @@ func (k *Keys) verify(token string, expectedTyp []string) ([]byte, error) {
 		return nil, err
 	}
 	return jws.Verify(signer.public.Key)
+}
+
+// published finds a key of the JWKS.
+func (s *snapshot) published(kid string) (*key, error) {
+	if k, ok := s.byKID[kid]; ok {
+		return k, nil
+	}
+	return nil, errors.New("kid is unknown")
+}
+
+// known finds a key of the JWKS, or one that has retired.
+func (s *snapshot) known(kid string) (*key, error) {
+	if r, ok := s.retired[kid]; ok {
+		return r.open()
+	}
+	return s.published(kid)
 }
 
 // header is the JOSE header of the tokens made here: exactly these three.

@@ -29,6 +29,16 @@ func (a Audience) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]string(a))
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *Audience) UnmarshalJSON(raw []byte) error {
+	var one string
+	if json.Unmarshal(raw, &one) == nil {
+		*a = Audience{one}
+		return nil
+	}
+	return json.Unmarshal(raw, (*[]string)(a))
+}
+
 // PersonClaims are the claims that scopes release (OpenID Connect Core 1.0
 // section 5.4), in the id_token and at the userinfo endpoint alike.
 type PersonClaims struct {

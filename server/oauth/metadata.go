@@ -2,8 +2,9 @@ package oauth
 
 import "slices"
 
-// Metadata is the discovery document: OpenID Connect Discovery 1.0 section 3 and
-// RFC 8414 section 2. It says only what works.
+// Metadata is the discovery document: OpenID Connect Discovery 1.0 section 3,
+// RFC 8414 section 2, OpenID Connect RP-Initiated Logout 1.0 section 2.1 and
+// Back-Channel Logout 1.0 section 2.1. It says only what works.
 type Metadata struct {
 	Issuer                                 string   `json:"issuer"`
 	AuthorizationEndpoint                  string   `json:"authorization_endpoint"`
@@ -11,6 +12,7 @@ type Metadata struct {
 	UserinfoEndpoint                       string   `json:"userinfo_endpoint"`
 	RevocationEndpoint                     string   `json:"revocation_endpoint"`
 	IntrospectionEndpoint                  string   `json:"introspection_endpoint"`
+	EndSessionEndpoint                     string   `json:"end_session_endpoint"`
 	JWKSURI                                string   `json:"jwks_uri"`
 	ScopesSupported                        []string `json:"scopes_supported"`
 	ResponseTypesSupported                 []string `json:"response_types_supported"`
@@ -30,6 +32,8 @@ type Metadata struct {
 	PromptValuesSupported                  []string `json:"prompt_values_supported"`
 	UILocalesSupported                     []string `json:"ui_locales_supported,omitempty"`
 	AuthorizationResponseIssParamSupported bool     `json:"authorization_response_iss_parameter_supported"`
+	BackchannelLogoutSupported             bool     `json:"backchannel_logout_supported"`
+	BackchannelLogoutSessionSupported      bool     `json:"backchannel_logout_session_supported"`
 }
 
 // Paths of the endpoints under the issuer.
@@ -39,6 +43,7 @@ const (
 	PathUserinfo      = "/userinfo"
 	PathRevocation    = "/revoke"
 	PathIntrospection = "/token/introspect"
+	PathEndSession    = "/logout"
 	PathKeys          = "/keys"
 )
 
@@ -51,6 +56,7 @@ func NewMetadata(p Policy, uiLocales []string) Metadata {
 		UserinfoEndpoint:                  p.Issuer + PathUserinfo,
 		RevocationEndpoint:                p.Issuer + PathRevocation,
 		IntrospectionEndpoint:             p.Issuer + PathIntrospection,
+		EndSessionEndpoint:                p.Issuer + PathEndSession,
 		JWKSURI:                           p.Issuer + PathKeys,
 		ScopesSupported:                   slices.Clone(simpleScopes),
 		ResponseTypesSupported:            []string{"code"},
@@ -70,6 +76,8 @@ func NewMetadata(p Policy, uiLocales []string) Metadata {
 		PromptValuesSupported:                  slices.Clone(promptValues),
 		UILocalesSupported:                     uiLocales,
 		AuthorizationResponseIssParamSupported: true,
+		BackchannelLogoutSupported:             true,
+		BackchannelLogoutSessionSupported:      true,
 	}
 	if p.PKCEPlain {
 		m.CodeChallengeMethodsSupported = append(m.CodeChallengeMethodsSupported, MethodPlain)

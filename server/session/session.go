@@ -37,8 +37,14 @@ type Config struct {
 	IdleTimeout      time.Duration
 	// RememberLifetime stands for both where a person asked to stay signed in.
 	RememberLifetime time.Duration
-	Now              func() time.Time
-	Random           io.Reader
+	// BoundClientIDs are the clients whose logins end with the session they came
+	// from, ToldClientIDs those that are told of its end.
+	BoundClientIDs, ToldClientIDs []string
+	// Ended is called after a session has ended, so that whoever is to be told
+	// need not wait; nil: nobody is called.
+	Ended  func()
+	Now    func() time.Time
+	Random io.Reader
 }
 
 // Browsers finds, makes and ends sessions.
@@ -102,10 +108,12 @@ func (b *Browsers) idle(remember bool) time.Duration {
 	return b.cfg.IdleTimeout
 }
 
-// NeedsTouch reports whether the use of a session is worth a write: its record
-// is older than a tenth of the idle timeout, at most a minute.
-func (b *Browsers) NeedsTouch(s storage.Session) bool {
-	return b.cfg.Now().Sub(s.LastUsedAt) > min(b.idle(s.Remember)/10, time.Minute)
+// NeedsTouch reports whether the use of a session for a client is worth a write:
+// it is the client's first, or the record is older than a tenth of the idle
+// timeout, at most a minute.
+func (b *Browsers) NeedsTouch(s storage.Session, clientID string) bool {
+	return !slices.Contains(s.ClientIDs, clientID) ||
+		b.cfg.Now().Sub(s.LastUsedAt) > min(b.idle(s.Remember)/10, time.Minute)
 }
 
 // Login is what a new session is made of.
@@ -136,6 +144,7 @@ func (b *Browsers) Begin(l Login, previous *Current) (s storage.Session, cookieI
 		AuthTime:       now,
 		AMR:            l.AMR,
 		LoginClientIDs: []string{l.ClientID},
+		ClientIDs:      []string{l.ClientID},
 		Remember:       l.Remember,
 		UserAgent:      l.UserAgent,
 		IPAddress:      l.IPAddress,
@@ -145,22 +154,17 @@ func (b *Browsers) Begin(l Login, previous *Current) (s storage.Session, cookieI
 	}
 	if previous != nil && previous.Session.ConnectorID == l.ConnectorID && previous.Session.UserID == l.UserID {
 		s.SID, s.CreatedAt = previous.Session.SID, previous.Session.CreatedAt
-		for _, id := range previous.Session.LoginClientIDs {
-			if !slices.Contains(s.LoginClientIDs, id) {
-				s.LoginClientIDs = append(s.LoginClientIDs, id)
-			}
-		}
+		s.LoginClientIDs = union(s.LoginClientIDs, previous.Session.LoginClientIDs)
+		s.ClientIDs = union(s.ClientIDs, previous.Session.ClientIDs)
 	}
 	return s, base64.RawURLEncoding.EncodeToString(random[:idBytes]), nil
 }
 
-// End deletes the session of the browser that sent the request, and its cookie.
-func (b *Browsers) End(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
-	if hash := b.Presented(r); hash != ([32]byte{}) {
-		if err := b.cfg.Store.EndSession(ctx, hash); err != nil {
-			return fmt.Errorf("ending the session: %w", err)
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(a, s)
 		}
 	}
-	b.clearCookie(w)
-	return nil
+	return a
 }

@@ -53,9 +53,9 @@ func (c counted) Session(ctx context.Context, idHash [32]byte, now time.Time) (s
 	return c.Store.Session(ctx, idHash, now)
 }
 
-func (c counted) EndSession(ctx context.Context, idHash [32]byte) error {
+func (c counted) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) error {
 	*c.calls = append(*c.calls, "EndSession")
-	return c.Store.EndSession(ctx, idHash)
+	return c.Store.EndSession(ctx, idHash, with)
 }
 
 func newWorld(t *testing.T, change func(*session.Config)) *world {
@@ -171,7 +171,7 @@ func TestSignInAndComeBack(t *testing.T) {
 	}
 	at := time.Date(2026, 3, 4, 5, 6, 7, 123456000, time.UTC)
 	want := storage.Session{
-		IDHash: s.IDHash, SID: s.SID, ConnectorID: "local", UserID: "jane", AuthTime: at, AMR: []string{"pwd"}, LoginClientIDs: []string{"web"},
+		IDHash: s.IDHash, SID: s.SID, ConnectorID: "local", UserID: "jane", AuthTime: at, AMR: []string{"pwd"}, LoginClientIDs: []string{"web"}, ClientIDs: []string{"web"},
 		UserAgent: "Firefox", IPAddress: "192.0.2.1", CreatedAt: at, LastUsedAt: at, ExpiresAt: at.Add(absolute),
 	}
 	if diff := cmp.Diff(want, got.Session); diff != "" {
@@ -412,8 +412,11 @@ func TestNeedsTouch(t *testing.T) {
 		{time.Hour, -time.Hour, false},
 	} {
 		w := newWorld(t, func(c *session.Config) { c.IdleTimeout = test.idle })
-		if got := w.browser.NeedsTouch(storage.Session{LastUsedAt: w.now.Add(-test.age)}); got != test.want {
+		if got := w.browser.NeedsTouch(storage.Session{LastUsedAt: w.now.Add(-test.age), ClientIDs: []string{"web"}}, "web"); got != test.want {
 			t.Errorf("idle %v, used %v ago: %v", test.idle, test.age, got)
+		}
+		if !w.browser.NeedsTouch(storage.Session{LastUsedAt: w.now, ClientIDs: []string{"web"}}, "mail") {
+			t.Error("the first use by a client is not worth a write")
 		}
 	}
 }

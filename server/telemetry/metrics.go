@@ -36,6 +36,7 @@ type Metrics struct {
 	inFlight        prometheus.Gauge
 	logins          *prometheus.CounterVec
 	tokens          *prometheus.CounterVec
+	logoutTold      *prometheus.CounterVec
 	storeCalls      *prometheus.CounterVec
 	storeDuration   *prometheus.HistogramVec
 	garbage         *prometheus.CounterVec
@@ -63,6 +64,8 @@ func NewMetrics(c MetricsConfig) *Metrics {
 		inFlight: gauge("http_requests_in_flight", "Requests that are being answered."),
 		logins:   counter("logins_total", "Attempts to sign in by connector and result.", "connector", "result"),
 		tokens:   counter("token_requests_total", "Answers of the token endpoint by grant type and result.", "grant_type", "result"),
+		logoutTold: counter("logout_deliveries_total",
+			"Attempts to tell clients of the end of a session by result.", "result"),
 		storeCalls: counter("store_calls_total",
 			"Calls of the storage by method and result.", "method", "result"),
 		storeDuration: histogram("store_call_duration_seconds",
@@ -81,7 +84,7 @@ func NewMetrics(c MetricsConfig) *Metrics {
 	}, []string{"version", "revision", "go_version"})
 	build.WithLabelValues(c.Version, c.Revision, runtime.Version()).Set(1)
 	m.registry.MustRegister(
-		m.requests, m.requestDuration, m.inFlight, m.logins, m.tokens,
+		m.requests, m.requestDuration, m.inFlight, m.logins, m.tokens, m.logoutTold,
 		m.storeCalls, m.storeDuration, m.garbage, m.clockSkew, m.keys, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -124,6 +127,10 @@ func (m *Metrics) Login(connector, result string) {
 func (m *Metrics) Token(grantType, result string) {
 	m.tokens.WithLabelValues(grantTypes.fold(grantType), results.fold(result)).Inc()
 }
+
+// LogoutDelivery counts an attempt to tell a client of the end of a session:
+// "delivered", "failed" (it will be tried again), "expired" or "dropped".
+func (m *Metrics) LogoutDelivery(result string) { m.logoutTold.WithLabelValues(result).Inc() }
 
 // StoreCall counts a call of the storage, by the name of its method, and how it
 // ended.

@@ -52,10 +52,10 @@ func (s *store) Session(ctx context.Context, idHash [32]byte, now time.Time) (_ 
 	return s.Store.Session(ctx, idHash, now)
 }
 
-func (s *store) EndSession(ctx context.Context, idHash [32]byte) (err error) {
+func (s *store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (err error) {
 	ctx, end := s.call(ctx, "EndSession")
 	defer end(&err)
-	return s.Store.EndSession(ctx, idHash)
+	return s.Store.EndSession(ctx, idHash, with)
 }
 
 func (s *store) Authorize(ctx context.Context, in storage.Authorization) (err error) {
@@ -152,4 +152,22 @@ func (s *store) DeleteExpired(ctx context.Context, in storage.Expired) (_ storag
 	ctx, end := s.call(ctx, "DeleteExpired")
 	defer end(&err)
 	return s.Store.DeleteExpired(ctx, in)
+}
+
+func (s *store) ClaimLogoutDelivery(ctx context.Context, except []string, now, until time.Time) (_ storage.LogoutDelivery, err error) {
+	ctx, end := s.call(ctx, "ClaimLogoutDelivery")
+	defer end(&err)
+	return s.Store.ClaimLogoutDelivery(ctx, except, now, until)
+}
+
+func (s *store) PostponeLogoutDelivery(ctx context.Context, d storage.LogoutDelivery, next time.Time) (err error) {
+	ctx, end := s.call(ctx, "PostponeLogoutDelivery")
+	defer end(&err)
+	return s.Store.PostponeLogoutDelivery(ctx, d, next)
+}
+
+func (s *store) FinishLogoutDelivery(ctx context.Context, d storage.LogoutDelivery) (err error) {
+	ctx, end := s.call(ctx, "FinishLogoutDelivery")
+	defer end(&err)
+	return s.Store.FinishLogoutDelivery(ctx, d)
 }

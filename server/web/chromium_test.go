@@ -87,6 +87,7 @@ func shown() map[string]web.Page {
 			Message: "redirect_uri https://app.example/" + longName + " is not registered for the client."},
 		"error-internal": web.Error{},
 		"finished":       web.Finished{Client: client, ReturnURL: "https://app.example/"},
+		"sign-out":       web.SignOut{Client: client, Person: ada, Action: "/dex/logout", Session: "s", Request: "r"},
 		"signed-out":     web.SignedOut{Client: client, ReturnURL: "https://app.example/"},
 		"home":           web.Home{DiscoveryURL: "https://id.example/x"},
 		"home-signed-in": web.Home{Person: &ada, SignOutAction: "/dex/logout", DiscoveryURL: "https://id.example/x",

@@ -90,6 +90,8 @@ func TestForms(t *testing.T) {
 			[]form{{"post", "/c", map[string]string{"session": "s"}, []string{"account=continue", "account=other"}}}},
 		{web.Consent{Action: "/a", Session: "s"},
 			[]form{{"post", "/a", map[string]string{"session": "s"}, []string{"approval=approve", "approval=deny"}}}},
+		{web.SignOut{Person: ada, Action: "/logout", Session: "s", Request: "r"},
+			[]form{{"post", "/logout", map[string]string{"session": "s", "request": "r"}, []string{"="}}}},
 		{web.Home{Person: &ada, SignOutAction: "/logout"},
 			[]form{{"post", "/logout", map[string]string{}, []string{"="}}}},
 		{web.FormPost{Action: "https://app.example/cb?x=1", Fields: []web.Field{{Name: "state", Value: `a"b&amp;<c>+ é` + "\t"}, {Name: "submit", Value: "x"}}},

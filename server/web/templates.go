@@ -76,6 +76,7 @@ func Examples() []Page {
 			"audience:server:client_id:kubernetes", "something-else",
 		}},
 		Finished{Client: client, ReturnURL: returnURL},
+		SignOut{Client: client, Person: person, Action: "/logout", Session: "s", Request: "r"},
 		SignedOut{Client: client, ReturnURL: returnURL},
 		Home{DiscoveryURL: "https://id.example/.well-known/openid-configuration"},
 		Home{Person: &person, SignOutAction: "/logout", DiscoveryURL: "https://id.example/.well-known/openid-configuration",

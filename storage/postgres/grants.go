@@ -54,7 +54,8 @@ const (
 	aliveSession = `
 		WITH alive AS (SELECT 1 FROM sessions WHERE id_hash = $26 AND expires_at > $14 FOR KEY SHARE)`
 	touchSession = `
-		WITH alive AS (UPDATE sessions SET last_used_at = greatest(last_used_at, $14)
+		WITH alive AS (UPDATE sessions SET last_used_at = greatest(last_used_at, $14),
+				client_ids = CASE WHEN $2 = ANY (client_ids) THEN client_ids ELSE array_append(client_ids, $2) END
 			WHERE id_hash = $26 AND expires_at > $14 RETURNING 1)`
 	consentIfAlive = `,
 		consent AS (INSERT INTO consents (connector_id, user_id, client_id, scopes, granted_at, expires_at)

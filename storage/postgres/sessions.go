@@ -20,11 +20,11 @@ func identity(i *storage.Identity) []any {
 
 // sessionColumns are what session scans, of the table named s.
 const sessionColumns = `s.id_hash, s.sid, s.connector_id, s.user_id, s.auth_time, s.amr,
-	s.login_client_ids, s.remember, s.user_agent, s.ip_address, s.created_at, s.last_used_at, s.expires_at`
+	s.login_client_ids, s.client_ids, s.remember, s.user_agent, s.ip_address, s.created_at, s.last_used_at, s.expires_at`
 
 func session(s *storage.Session) []any {
 	return []any{exactBytes{s.IDHash[:]}, &s.SID, &s.ConnectorID, &s.UserID, instant{&s.AuthTime}, stringList{&s.AMR},
-		stringList{&s.LoginClientIDs}, &s.Remember, &s.UserAgent, &s.IPAddress,
+		stringList{&s.LoginClientIDs}, stringList{&s.ClientIDs}, &s.Remember, &s.UserAgent, &s.IPAddress,
 		instant{&s.CreatedAt}, instant{&s.LastUsedAt}, instant{&s.ExpiresAt}}
 }
 
@@ -37,7 +37,7 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 		return batch(ctx, conn, func(b *pgx.Batch) {
 			queueIdentity(b, in.Identity)
 			if in.Replaces != [32]byte{} {
-				b.Queue(`DELETE FROM sessions WHERE id_hash = $1`, in.Replaces[:])
+				queueEnding(b, in.Replaces, in.Session.SID, in.Ending)
 			}
 			queueSession(b, in.Session)
 			if len(in.ClearFailures) > 0 {
@@ -68,10 +68,10 @@ func queueIdentity(b *pgx.Batch, i storage.Identity) {
 func queueSession(b *pgx.Batch, s storage.Session) {
 	b.Queue(`
 		INSERT INTO sessions (id_hash, sid, connector_id, user_id, auth_time, amr,
-			login_client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+			login_client_ids, client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 		s.IDHash[:], s.SID, s.ConnectorID, s.UserID, s.AuthTime, list(s.AMR),
-		list(s.LoginClientIDs), s.Remember, s.UserAgent, s.IPAddress,
+		list(s.LoginClientIDs), list(s.ClientIDs), s.Remember, s.UserAgent, s.IPAddress,
 		s.CreatedAt, s.LastUsedAt, s.ExpiresAt)
 }
 
@@ -93,9 +93,36 @@ func (s *Store) Session(ctx context.Context, idHash [32]byte, now time.Time) (st
 }
 
 // EndSession implements storage.Sessions.
-func (s *Store) EndSession(ctx context.Context, idHash [32]byte) error {
-	return s.transition(ctx, "ending a session", func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, `DELETE FROM sessions WHERE id_hash = $1`, idHash[:])
+func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) error {
+	if err := with.Check(); err != nil {
 		return err
+	}
+	return s.transition(ctx, "ending a session", func(ctx context.Context, conn *pgx.Conn) error {
+		return batch(ctx, conn, func(b *pgx.Batch) { queueEnding(b, idHash, "", with) })
 	})
+}
+
+// Two statements end a session: the first waits for authorizations that hold it,
+// the second sees their grants. $2 is the SID that lives on.
+const (
+	lockSession = `SELECT FROM sessions WHERE id_hash = $1 FOR UPDATE`
+	endSession  = `
+		WITH ended AS (DELETE FROM sessions WHERE id_hash = $1
+				RETURNING sid, connector_id, user_id, client_ids || login_client_ids AS client_ids),
+			over AS (SELECT * FROM ended WHERE sid <> $2),
+			live AS (SELECT g.id FROM grants g JOIN over ON g.sid = over.sid
+				WHERE g.client_id = ANY ($4) AND g.revoked_at IS NULL AND g.expires_at > $3
+				ORDER BY g.id FOR NO KEY UPDATE OF g),
+			revoked AS (UPDATE grants g SET revoked_at = $3, revoked_reason = $5 FROM live WHERE g.id = live.id)
+		INSERT INTO logout_deliveries (sid, client_id, connector_id, user_id, ended_at, next_attempt_at, attempts, expires_at)
+		SELECT over.sid, c.id, over.connector_id, over.user_id, $3, $3, 0, $7
+		FROM over, LATERAL (SELECT unnest(over.client_ids) UNION SELECT client_id FROM grants WHERE sid = over.sid) c (id)
+		WHERE c.id = ANY ($6)
+		ON CONFLICT DO NOTHING`
+)
+
+func queueEnding(b *pgx.Batch, idHash [32]byte, livesOn string, with storage.Ending) {
+	b.Queue(lockSession, idHash[:])
+	b.Queue(endSession, idHash[:], livesOn, with.Now, list(with.RevokeClientIDs), with.Reason,
+		list(with.TellClientIDs), with.TellUntil)
 }

@@ -9,11 +9,12 @@ import (
 
 // primaryKeys are the primary keys of the tables whose rows expire.
 var primaryKeys = map[storage.Table]string{
-	storage.TableSessions:      "id_hash",
-	storage.TableGrants:        "id",
-	storage.TableConsents:      "connector_id, user_id, client_id",
-	storage.TableLoginFailures: "key",
-	storage.TableIdentities:    "connector_id, user_id",
+	storage.TableSessions:         "id_hash",
+	storage.TableGrants:           "id",
+	storage.TableConsents:         "connector_id, user_id, client_id",
+	storage.TableLoginFailures:    "key",
+	storage.TableLogoutDeliveries: "sid, client_id",
+	storage.TableIdentities:       "connector_id, user_id",
 }
 
 // DeleteExpired implements storage.Garbage.

@@ -63,8 +63,12 @@ func useSession(tx *tx, in storage.Authorization) error {
 	var alive bool
 	var err error
 	if in.TouchSession {
-		alive, err = tx.hit(`UPDATE sessions SET last_used_at = max(last_used_at, ?) WHERE id_hash = ? AND expires_at > ?`,
-			now, in.Session[:], now)
+		alive, err = tx.hit(`
+			UPDATE sessions SET last_used_at = max(last_used_at, ?1),
+				client_ids = CASE WHEN EXISTS (SELECT 1 FROM json_each(client_ids) WHERE value = ?3) THEN client_ids
+					ELSE json_insert(client_ids, '$[#]', ?3) END
+			WHERE id_hash = ?2 AND expires_at > ?1`,
+			now, in.Session[:], in.Grant.ClientID)
 	} else {
 		err = tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE id_hash = ? AND expires_at > ?)`,
 			in.Session[:], now).Scan(&alive)

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"time"
 
 	"github.com/countersign/countersign/storage"
@@ -18,11 +20,11 @@ func identity(i *storage.Identity) []any {
 
 // sessionColumns are what session scans, of the table named s.
 const sessionColumns = `s.id_hash, s.sid, s.connector_id, s.user_id, s.auth_time, s.amr,
-	s.login_client_ids, s.remember, s.user_agent, s.ip_address, s.created_at, s.last_used_at, s.expires_at`
+	s.login_client_ids, s.client_ids, s.remember, s.user_agent, s.ip_address, s.created_at, s.last_used_at, s.expires_at`
 
 func session(s *storage.Session) []any {
 	return []any{exactBytes{s.IDHash[:]}, &s.SID, &s.ConnectorID, &s.UserID, instant{&s.AuthTime}, stringList{&s.AMR},
-		stringList{&s.LoginClientIDs}, &s.Remember, &s.UserAgent, &s.IPAddress,
+		stringList{&s.LoginClientIDs}, stringList{&s.ClientIDs}, &s.Remember, &s.UserAgent, &s.IPAddress,
 		instant{&s.CreatedAt}, instant{&s.LastUsedAt}, instant{&s.ExpiresAt}}
 }
 
@@ -35,7 +37,7 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 		if err := upsertIdentity(tx, in.Identity); err != nil {
 			return err
 		}
-		if err := replaceSession(tx, in.Replaces, in.Session); err != nil {
+		if err := replaceSession(tx, in); err != nil {
 			return err
 		}
 		if err := clearFailures(tx, in.ClearFailures); err != nil {
@@ -63,16 +65,17 @@ func upsertIdentity(tx *tx, i storage.Identity) error {
 	return err
 }
 
-func replaceSession(tx *tx, replaces [32]byte, s storage.Session) error {
-	if _, err := tx.Exec(`DELETE FROM sessions WHERE id_hash = ?`, replaces[:]); err != nil {
+func replaceSession(tx *tx, in storage.SignIn) error {
+	if err := endSession(tx, in.Replaces, in.Session.SID, in.Ending); err != nil {
 		return err
 	}
+	s := in.Session
 	_, err := tx.Exec(`
 		INSERT INTO sessions (id_hash, sid, connector_id, user_id, auth_time, amr,
-			login_client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			login_client_ids, client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		s.IDHash[:], s.SID, s.ConnectorID, s.UserID, micros(s.AuthTime), list(s.AMR),
-		list(s.LoginClientIDs), s.Remember, s.UserAgent, s.IPAddress,
+		list(s.LoginClientIDs), list(s.ClientIDs), s.Remember, s.UserAgent, s.IPAddress,
 		micros(s.CreatedAt), micros(s.LastUsedAt), micros(s.ExpiresAt))
 	return err
 }
@@ -95,9 +98,43 @@ func (s *Store) Session(ctx context.Context, idHash [32]byte, now time.Time) (st
 }
 
 // EndSession implements storage.Sessions.
-func (s *Store) EndSession(ctx context.Context, idHash [32]byte) error {
-	return s.write(ctx, "ending a session", func(tx *tx) error {
-		_, err := tx.Exec(`DELETE FROM sessions WHERE id_hash = ?`, idHash[:])
+func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) error {
+	if err := with.Check(); err != nil {
 		return err
+	}
+	return s.write(ctx, "ending a session", func(tx *tx) error {
+		return endSession(tx, idHash, "", with)
 	})
+}
+
+// endSession deletes a session, and ends what ends with it unless its SID lives
+// on.
+func endSession(tx *tx, idHash [32]byte, livesOn string, with storage.Ending) error {
+	var ended storage.Session
+	err := tx.QueryRow(`SELECT `+sessionColumns+` FROM sessions s WHERE s.id_hash = ?`, idHash[:]).Scan(session(&ended)...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(`DELETE FROM sessions WHERE id_hash = ?`, idHash[:]); err != nil || ended.SID == livesOn {
+		return err
+	}
+	if _, err := tx.Exec(`
+		UPDATE grants SET revoked_at = ?2, revoked_reason = ?3
+		WHERE sid = ?1 AND client_id IN (SELECT value FROM json_each(?4)) AND revoked_at IS NULL AND expires_at > ?2`,
+		ended.SID, micros(with.Now), with.Reason, list(with.RevokeClientIDs)); err != nil {
+		return err
+	}
+	_, err = tx.Exec(`
+		INSERT INTO logout_deliveries (sid, client_id, connector_id, user_id, ended_at, next_attempt_at, attempts, expires_at)
+		SELECT ?1, c.id, ?2, ?3, ?4, ?4, 0, ?5
+		FROM (SELECT value AS id FROM json_each(?6) UNION SELECT value FROM json_each(?7)
+			UNION SELECT client_id FROM grants WHERE sid = ?1) c
+		WHERE c.id IN (SELECT value FROM json_each(?8))
+		ON CONFLICT DO NOTHING`,
+		ended.SID, ended.ConnectorID, ended.UserID, micros(with.Now), micros(with.TellUntil),
+		list(ended.ClientIDs), list(ended.LoginClientIDs), list(with.TellClientIDs))
+	return err
 }

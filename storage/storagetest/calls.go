@@ -13,9 +13,21 @@ import (
 // calls are one call of each method, by name.
 func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"SignIn":     func(ctx context.Context) error { return s.SignIn(ctx, signIn()) },
-		"EndSession": func(ctx context.Context) error { return s.EndSession(ctx, [32]byte{1}) },
-		"Authorize":  func(ctx context.Context) error { return s.Authorize(ctx, authorization(in)) },
+		"SignIn": func(ctx context.Context) error { return s.SignIn(ctx, signIn()) },
+		"EndSession": func(ctx context.Context) error {
+			return s.EndSession(ctx, [32]byte{1}, storage.Ending{Now: epoch, RevokeClientIDs: []string{"a"}, TellClientIDs: []string{"a"}})
+		},
+		"ClaimLogoutDelivery": func(ctx context.Context) error {
+			_, err := s.ClaimLogoutDelivery(ctx, nil, epoch, epoch.Add(time.Minute))
+			return err
+		},
+		"PostponeLogoutDelivery": func(ctx context.Context) error {
+			return s.PostponeLogoutDelivery(ctx, storage.LogoutDelivery{SID: "a"}, epoch)
+		},
+		"FinishLogoutDelivery": func(ctx context.Context) error {
+			return s.FinishLogoutDelivery(ctx, storage.LogoutDelivery{SID: "a"})
+		},
+		"Authorize": func(ctx context.Context) error { return s.Authorize(ctx, authorization(in)) },
 		"Session": func(ctx context.Context) error {
 			_, _, err := s.Session(ctx, in.Session.IDHash, epoch)
 			return err

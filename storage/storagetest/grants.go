@@ -28,17 +28,23 @@ var grantTests = map[string]func(*testing.T, Database){
 	"authorizing touches the session when asked, never backwards": func(t *testing.T, open Database) {
 		s := open(t)
 		in := seed(t, s)
-		for _, step := range []struct{ at, used time.Time }{
-			{epoch.Add(time.Minute), epoch.Add(time.Minute)},
-			{epoch.Add(time.Second), epoch.Add(time.Minute)},
+		for _, step := range []struct {
+			at, used time.Time
+			clients  []string
+		}{
+			{epoch.Add(time.Minute), epoch.Add(time.Minute), []string{"first"}},
+			{epoch.Add(time.Second), epoch.Add(time.Minute), []string{"first", "' \" \\ \u2028 ; [] $1 ?"}},
+			{epoch.Add(time.Second), epoch.Add(time.Minute), []string{"first", "' \" \\ \u2028 ; [] $1 ?"}},
 		} {
 			a := authorization(in)
+			a.Grant.ClientID = step.clients[len(step.clients)-1]
 			a.Consent, a.TouchSession, a.Grant.CreatedAt = nil, true, step.at
 			must(t, s.Authorize(t.Context(), a))
 			session, _, err := s.Session(t.Context(), in.Session.IDHash, epoch)
 			must(t, err)
 			expected := in.Session
 			expected.LastUsedAt = step.used
+			expected.ClientIDs = append(in.Session.ClientIDs[:3:3], step.clients...)
 			equal(t, session, expected)
 		}
 	},
@@ -46,7 +52,7 @@ var grantTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		for _, touch := range []bool{false, true} {
 			ended, expired := seed(t, s), seed(t, s)
-			must(t, s.EndSession(t.Context(), ended.Session.IDHash))
+			must(t, s.EndSession(t.Context(), ended.Session.IDHash, storage.Ending{Now: epoch}))
 			atTheEnd := authorization(expired)
 			atTheEnd.Grant.CreatedAt = expired.Session.ExpiresAt
 			atTheEnd.Grant.ExpiresAt = expired.Session.ExpiresAt.Add(time.Hour)

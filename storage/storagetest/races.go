@@ -196,7 +196,7 @@ var raceTests = map[string]func(*testing.T, Database){
 		var once sync.Once
 		raceOn(t, replicas, func(i int, s storage.Store) error {
 			if i == racers/2 {
-				err := s.EndSession(t.Context(), in.Session.IDHash)
+				err := s.EndSession(t.Context(), in.Session.IDHash, storage.Ending{Now: epoch})
 				once.Do(func() { close(ended) })
 				return err
 			}

@@ -145,7 +145,7 @@ var sessionTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		in, bystander := seed(t, s), seed(t, s)
 		for range 2 {
-			must(t, s.EndSession(t.Context(), in.Session.IDHash))
+			must(t, s.EndSession(t.Context(), in.Session.IDHash, storage.Ending{Now: epoch}))
 			_, _, err := s.Session(t.Context(), in.Session.IDHash, epoch)
 			want(t, err, storage.ErrNotFound)
 		}

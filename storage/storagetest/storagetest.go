@@ -40,6 +40,8 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"races", raceTests},
 		{"races of rotation", rotationRaceTests},
 		{"garbage", garbageTests},
+		{"logout", logoutTests},
+		{"races of logout", logoutRaceTests},
 		{"cancellation", cancellationTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {

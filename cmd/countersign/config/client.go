@@ -45,6 +45,17 @@ type StaticClient struct {
 	AccessTokenFormat string `mapstructure:"accessTokenFormat"`
 	// RefreshTokens override expiry.refreshTokens.
 	RefreshTokens RefreshTokens `mapstructure:"refreshTokens"`
+	// RefreshTokenLifetime is "standalone", or "session": the client's refresh
+	// tokens end when the person signs out. Default: standalone.
+	RefreshTokenLifetime string `mapstructure:"refreshTokenLifetime"`
+	// PostLogoutRedirectURIs are where people may be sent after signing out,
+	// compared letter by letter.
+	PostLogoutRedirectURIs []string `mapstructure:"postLogoutRedirectURIs"`
+	// BackchannelLogoutURI is told when a person signs out.
+	BackchannelLogoutURI string `mapstructure:"backchannelLogoutURI"`
+	// BackchannelLogoutAllowPrivate lets it lead to a private address.
+	// Default: false.
+	BackchannelLogoutAllowPrivate bool `mapstructure:"backchannelLogoutAllowPrivate"`
 }
 
 // Record is the client as the provider knows it, its secrets hashed.
@@ -73,6 +84,10 @@ func (s StaticClient) Record() storage.Client {
 			AbsoluteLifetime: valueOf(s.RefreshTokens.AbsoluteLifetime),
 			DisableRotation:  s.RefreshTokens.DisableRotation,
 		},
+		EndsWithSession:          s.RefreshTokenLifetime == lifetimeSession,
+		PostLogoutRedirectURIs:   s.PostLogoutRedirectURIs,
+		BackchannelLogoutURI:     s.BackchannelLogoutURI,
+		BackchannelLogoutPrivate: s.BackchannelLogoutAllowPrivate,
 	}
 }
 
@@ -131,6 +146,7 @@ func (c *checker) client(path string, s *StaticClient) {
 	c.publicRotation(path, s)
 	c.oneOf(path+".idTokenSigningAlg", s.IDTokenSigningAlg, "RS256", "ES256", "EdDSA")
 	c.oneOf(path+".accessTokenFormat", s.AccessTokenFormat, "opaque", "jwt")
+	c.clientLogout(path, *s)
 }
 
 // clientSecrets checks the secrets of a client and gathers them in Secrets.
