@@ -346,7 +346,7 @@ func TestBackchannelReplicas(t *testing.T) {
 		for range 2 {
 			db.replica(t, c, receivers, func(cfg *server.Config) { cfg.Policy.Issuer = w.issuer })
 		}
-		const people = 20
+		const people = 8
 		sids := map[any]bool{}
 		for range people {
 			p := w.browser()

@@ -87,7 +87,7 @@ func TestRPInitiatedLogoutPlan(t *testing.T) {
 		// asked: the person is asked, and signed out at the end.
 		asked bool
 	}
-	for name, m := range map[string]module{
+	modules := map[string]module{
 		"rp-initiated-logout": {func(_ *world, hint string) []string {
 			return []string{"id_token_hint", hint, "post_logout_redirect_uri", bye, "state", "a b&c=d#é"}
 		}, true, "a b&c=d#é", false, false},
@@ -114,10 +114,11 @@ func TestRPInitiatedLogoutPlan(t *testing.T) {
 			return []string{"id_token_hint", hint, "state", "s"}
 		}, false, "", false, false},
 		"rp-initiated-logout-only-state": {func(*world, string) []string { return []string{"state", "s"} }, false, "", false, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			onEngines(t, func(t *testing.T, engine string) {
-				w := newWorld(t, engine, withBye)
+	}
+	onEngines(t, func(t *testing.T, engine string) {
+		w := newWorld(t, engine, withBye)
+		for name, m := range modules {
+			t.Run(name, func(t *testing.T) {
 				p := w.browser()
 				page := w.get(p, w.logout(m.params(w, w.hint(p))...))
 				if asks(page) != m.asked {
@@ -142,15 +143,13 @@ func TestRPInitiatedLogoutPlan(t *testing.T) {
 					t.Errorf("status %d", page.Status)
 				}
 			})
-		})
-	}
-	t.Run("rp-initiated-logout-discovery-endpoint-verification", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, "sqlite")
-		d := w.do(http.MethodGet, "/.well-known/openid-configuration", nil)
-		if d.str("end_session_endpoint") != w.issuer+"/logout" {
-			t.Errorf("end_session_endpoint is %v", d.body["end_session_endpoint"])
 		}
+		t.Run("rp-initiated-logout-discovery-endpoint-verification", func(t *testing.T) {
+			d := w.do(http.MethodGet, "/.well-known/openid-configuration", nil)
+			if d.str("end_session_endpoint") != w.issuer+"/logout" {
+				t.Errorf("end_session_endpoint is %v", d.body["end_session_endpoint"])
+			}
+		})
 	})
 }
 
@@ -215,6 +214,7 @@ func TestLogoutVouching(t *testing.T) {
 // SECURITY row 24: nothing but what is registered, for this client, is ever
 // redirected to, whether somebody is signed in or not.
 func TestLogoutIsNoOpenRedirector(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "sqlite", withBye)
 	p, nobody := w.browser(), w.browser()
 	hint := w.hint(p)
@@ -232,9 +232,9 @@ func TestLogoutIsNoOpenRedirector(t *testing.T) {
 	}
 	corpus = append(corpus, callback, otherBye, "", "/", "javascript:alert(1)", "data:text/html,x", bye+"\n", "\x00"+bye, bye+"\xff",
 		bye+strings.Repeat("x", 3000), "com.example.app:/", "com.example.app:/bye/x", w.issuer+"/")
-	for _, uri := range corpus {
+	for i, uri := range corpus {
 		for _, who := range []*person.Person{p, nobody} {
-			for _, claim := range [][]string{{"id_token_hint", hint}, {"client_id", "app"}, {"id_token_hint", hint, "client_id", "app"}} {
+			for _, claim := range [][]string{{"id_token_hint", hint}, {"client_id", "app"}, {"id_token_hint", hint, "client_id", "app"}}[i%3:][:1] {
 				if uri == "" && who == p {
 					continue // no address at all: signs out
 				}

@@ -157,8 +157,13 @@ func (d *Deliverer) report(ctx context.Context, err error) {
 // again.
 func (d *Deliverer) left(ctx context.Context, clientID string, failed error) {
 	before, after := d.lanes.leave(clientID, failed, d.now())
+	if ctx.Err() != nil {
+		return // what was cut short says nothing of the client
+	}
+	if failed != nil {
+		d.cfg.Count(resultFailed)
+	}
 	switch {
-	case ctx.Err() != nil:
 	case before == 0 && after > 0:
 		d.cfg.Logger.WarnContext(ctx, "a client does not take its logout tokens, trying again",
 			slog.String("client", clientID), slog.String("cause", failed.Error()))
@@ -223,7 +228,6 @@ func (d *Deliverer) finish(ctx context.Context, delivery storage.LogoutDelivery,
 
 // postpone puts the next attempt off. When that fails, the lease does.
 func (d *Deliverer) postpone(ctx context.Context, delivery storage.LogoutDelivery) {
-	d.cfg.Count(resultFailed)
 	if err := d.cfg.Store.PostponeLogoutDelivery(ctx, delivery, d.now().Add(delay(delivery.Attempts))); err != nil {
 		d.cfg.Logger.WarnContext(ctx, "a delivery could not be put off", "error", err)
 	}
