@@ -148,13 +148,13 @@ func TestSwappedFlowCookies(t *testing.T) {
 		if claims(t, a.str("id_token"))["aud"] != "other" {
 			t.Errorf("%d %s", a.status, a.raw)
 		}
-		// Somebody else's session named in the form.
+		// Somebody else named in the form.
 		q := w.browser()
 		bobs := w.submit(q, w.get(q, w.request()), "login", bob, "password", bobPassword)
 		alices := w.get(p, w.request("scope", "openid profile"))
-		page = w.submit(p, alices, "approval", "approve", "session", bobs.Forms[0].Fields.Get("session"))
+		page = w.submit(p, alices, "approval", "approve", "subject", bobs.Forms[0].Fields.Get("subject"))
 		if page.Header.Get("X-Client") != "" {
-			t.Errorf("approved by the name of another session: %s", page.URL)
+			t.Errorf("approved in the name of somebody else: %s", page.URL)
 		}
 	})
 }

@@ -234,7 +234,7 @@ func TestHostileCredentials(t *testing.T) {
 			p := w.browser()
 			page := w.submit(p, w.get(p, w.request()), "login", bob, "password", bobPassword)
 			for _, pairs := range [][]string{
-				{"approval", value, value, value}, {"approval", "approve", "session", value},
+				{"approval", value, value, value}, {"approval", "approve", "subject", value},
 			} {
 				got := w.submit(p, page, pairs...)
 				w.safe("consent: "+what, got.Status, got.Header, got.Body)

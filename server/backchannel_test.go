@@ -287,10 +287,6 @@ func TestBackchannelReceivers(t *testing.T) {
 	})
 }
 
-// endless is a body without an end.
-type endless struct{}
-
-func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
 // counts reports whether the count of deliveries is so.
 func counts(t *testing.T, m *telemetry.Metrics, line string) bool {

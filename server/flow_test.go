@@ -232,6 +232,25 @@ func TestTwoTabs(t *testing.T) {
 	})
 }
 
+// Two tabs that sign in at the same moment make two sessions of one person: the
+// first tab's consent page still speaks for them.
+func TestTabsSignInAtOnce(t *testing.T) {
+	onEngines(t, func(t *testing.T, engine string) {
+		w := newWorld(t, engine)
+		p := w.browser()
+		first, second := w.get(p, w.request("state", "first")), w.get(p, w.request("state", "second"))
+		first = w.submit(p, first, "login", alice, "password", alicePassword)
+		// The second password was sent before the first answer had come.
+		p.SetCookies(w.issuer, []*http.Cookie{{Name: "countersign_session", Path: "/", MaxAge: -1}})
+		second = w.submit(p, second, "login", alice, "password", alicePassword)
+		for want, page := range map[string]*person.Page{"second": second, "first": first} {
+			if got := w.response(w.submit(p, page, "approval", "approve")); got.Get("state") != want || got.Get("code") == "" {
+				t.Errorf("tab %s: %v", want, got)
+			}
+		}
+	})
+}
+
 // Two people in two tabs of one browser: the consent page of the first must not
 // speak for the second.
 func TestConsentIsForWhomItShows(t *testing.T) {

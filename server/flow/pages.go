@@ -88,7 +88,7 @@ func (f *Flow) accountPage(w http.ResponseWriter, r *http.Request, v *visit) {
 		Client:  clientOf(v),
 		Person:  personOf(v),
 		Action:  f.path(v.id, "account"),
-		Session: v.current.Session.SID,
+		Subject: subjectOf(v),
 	})
 }
 
@@ -98,7 +98,7 @@ func (f *Flow) consentPage(w http.ResponseWriter, r *http.Request, v *visit) {
 		Person:  personOf(v),
 		Scopes:  v.st.Request.Scopes,
 		Action:  f.path(v.id, "consent"),
-		Session: v.current.Session.SID,
+		Subject: subjectOf(v),
 	})
 }
 
@@ -108,6 +108,13 @@ func (f *Flow) loginPath(id, connectorID string) string {
 
 func clientOf(v *visit) web.Client {
 	return web.Client{ID: v.client.ID, Name: v.client.Name, LogoURL: v.client.LogoURL}
+}
+
+// subjectOf names the signed-in person in a form. It is the person, not their
+// session: two tabs that sign in at the same moment make two sessions of one
+// person, and what they answer on either page counts.
+func subjectOf(v *visit) string {
+	return oauth.Subject(v.current.Session.UserID, v.current.Session.ConnectorID)
 }
 
 func personOf(v *visit) web.Person { return web.PersonOf(v.current.Identity) }

@@ -47,8 +47,8 @@ func (f *Flow) Account(w http.ResponseWriter, r *http.Request) error {
 	if r.PostForm.Get("account") == "other" {
 		return f.otherAccount(w, r, v)
 	}
-	// The page named a session; another tab may have changed it since.
-	if v.current != nil && r.PostForm.Get("session") == v.current.Session.SID {
+	// The page named a person; another tab may have signed in another one since.
+	if v.current != nil && r.PostForm.Get("subject") == subjectOf(v) {
 		v.st.AccountSID = v.current.Session.SID
 	}
 	return f.advance(w, r, v)
@@ -72,7 +72,7 @@ func (f *Flow) Consent(w http.ResponseWriter, r *http.Request) error {
 		return f.lost(w, r, err)
 	}
 	// An answer counts only for the person whose name was on the page.
-	if v.current == nil || r.PostForm.Get("session") != v.current.Session.SID {
+	if v.current == nil || r.PostForm.Get("subject") != subjectOf(v) {
 		return f.advance(w, r, v)
 	}
 	switch r.PostForm.Get("approval") {

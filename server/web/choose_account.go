@@ -6,8 +6,8 @@ type ChooseAccount struct {
 	Client Client
 	Person Person
 	Action string
-	// Session binds the answer to the session it was asked in.
-	Session string
+	// Subject binds the answer to the person who is named on the page.
+	Subject string
 }
 
 func (ChooseAccount) template() string { return "choose_account" }

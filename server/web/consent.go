@@ -10,8 +10,8 @@ type Consent struct {
 	// Scopes are the requested scopes (RFC 6749 section 3.3), shown as sentences.
 	Scopes []string
 	Action string
-	// Session binds the answer to the session it was asked in.
-	Session string
+	// Subject binds the answer to the person who is named on the page.
+	Subject string
 }
 
 func (Consent) template() string { return "consent" }

@@ -70,8 +70,8 @@ func Examples() []Page {
 			{Name: "Partners", URL: "/flow/1/oidc", Type: "oidc"},
 		}},
 		Password{Client: client, Connector: "Email", Action: "/flow/1/local", BackURL: "/flow/1", OfferRemember: true},
-		ChooseAccount{Client: client, Person: person, Action: "/flow/1/account", Session: "1"},
-		Consent{Client: client, Person: person, Action: "/flow/1/consent", Session: "s", Scopes: []string{
+		ChooseAccount{Client: client, Person: person, Action: "/flow/1/account", Subject: "1"},
+		Consent{Client: client, Person: person, Action: "/flow/1/consent", Subject: "s", Scopes: []string{
 			"openid", "profile", "email", "groups", "offline_access", "federated:id",
 			"audience:server:client_id:kubernetes", "something-else",
 		}},
