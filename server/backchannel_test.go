@@ -287,7 +287,6 @@ func TestBackchannelReceivers(t *testing.T) {
 	})
 }
 
-
 // counts reports whether the count of deliveries is so.
 func counts(t *testing.T, m *telemetry.Metrics, line string) bool {
 	t.Helper()

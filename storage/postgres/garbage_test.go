@@ -204,14 +204,3 @@ func version(t *testing.T, upTo string) fs.FS {
 	}
 	return files
 }
-
-// A database of the previous version keeps its rows, while a replica of that
-// version goes on.
-func TestMigratingFromVersion2(t *testing.T) {
-	dsn := pgcluster.Schema(t)
-	s := replicas(t, dsn)[0]
-	if err := s.MigrateFiles(t.Context(), version(t, "00002")); err != nil {
-		t.Fatal(err)
-	}
-	storagetest.Upgrade(t, s, func() error { return s.Migrate(t.Context()) })
-}

@@ -1,18 +1,14 @@
 package sqlite_test
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/countersign/countersign/storage"
 	"github.com/countersign/countersign/storage/sqlite"
-	"github.com/countersign/countersign/storage/storagetest"
 )
 
 // A table that is added later, and expires, is emptied as well; none is read as
@@ -48,27 +44,4 @@ func TestEveryTableThatExpiresIsCollected(t *testing.T) {
 			t.Errorf("%s (-want +got): %v\n%s", what, rows.Err(), diff)
 		}
 	}
-}
-
-// A database of the previous version keeps its rows.
-func TestMigratingFromVersion2(t *testing.T) {
-	files := fstest.MapFS{}
-	entries, err := os.ReadDir("migrations")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		if name := entry.Name(); strings.Compare(name[:5], "00002") <= 0 {
-			data, err := os.ReadFile(filepath.Join("migrations", name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			files[name] = &fstest.MapFile{Data: data}
-		}
-	}
-	s := replicas(t, filepath.Join(t.TempDir(), "test.db"))[0]
-	if err := s.MigrateFiles(t.Context(), files); err != nil {
-		t.Fatal(err)
-	}
-	storagetest.Upgrade(t, s, func() error { return s.Migrate(t.Context()) })
 }

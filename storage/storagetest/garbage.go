@@ -17,6 +17,8 @@ type expiring struct {
 	in      storage.SignIn
 	consent storage.Consent
 	failure string
+	// told is the SID of an ended session with a delivery.
+	told string
 }
 
 // expires stores one row of each table that expires at the given time, of a
@@ -32,7 +34,41 @@ func expires(t *testing.T, s storage.Store, at time.Time) expiring {
 	must(t, s.Authorize(t.Context(), a))
 	failure := fmt.Sprint("account ", randomInt(1e15))
 	must(t, s.RecordLoginFailure(t.Context(), []string{failure}, at.Add(-time.Hour), time.Hour))
-	return expiring{in, *a.Consent, failure}
+	return expiring{in, *a.Consent, failure, ended(t, s, in, at)}
+}
+
+// ended signs the person in once more and out again, with a client to be told
+// until the given time, and returns the SID.
+func ended(t *testing.T, s storage.Store, in storage.SignIn, until time.Time) string {
+	t.Helper()
+	again := signIn()
+	again.Identity, again.Grant, again.Replaces = in.Identity, nil, [32]byte{}
+	again.Session.ConnectorID, again.Session.UserID = in.Session.ConnectorID, in.Session.UserID
+	again.Session.LoginClientIDs, again.Session.ClientIDs = []string{"told"}, []string{"told"}
+	must(t, s.SignIn(t.Context(), again))
+	must(t, s.EndSession(t.Context(), again.Session.IDHash, storage.Ending{
+		Now: until.Add(-time.Hour), TellClientIDs: []string{"told"}, TellUntil: until,
+	}))
+	return again.Session.SID
+}
+
+// claims counts the looks at deliveries: each claims them all, at a time of its
+// own.
+var claims atomic.Int64
+
+// deliveries are the SIDs of all deliveries.
+func deliveries(t *testing.T, s storage.Store) map[string]bool {
+	t.Helper()
+	now := epoch.AddDate(50, 0, 0).Add(time.Duration(claims.Add(1)) * time.Hour)
+	all := map[string]bool{}
+	for {
+		d, err := s.ClaimLogoutDelivery(t.Context(), nil, now, now.Add(time.Minute))
+		if errors.Is(err, storage.ErrNotFound) {
+			return all
+		}
+		must(t, err)
+		all[d.SID] = true
+	}
 }
 
 // found says which rows of e are there, asked at a time at which none of them
@@ -56,6 +92,7 @@ func (e expiring) found(t *testing.T, s storage.Store) map[storage.Table]bool {
 	failures, err := s.LoginFailures(t.Context(), []string{e.failure}, then)
 	must(t, err)
 	found[storage.TableLoginFailures] = len(failures) == 1
+	found[storage.TableLogoutDeliveries] = deliveries(t, s)[e.told]
 	i := rechecked(e.in.Identity, 0)
 	i.ExpiresAt = time.Time{}
 	note(storage.TableIdentities, s.RecheckIdentity(t.Context(), i))
@@ -186,7 +223,7 @@ var garbageTests = map[string]func(*testing.T, Database){
 			must(t, err)
 			deleted.Add(int64(n))
 		}
-		equal(t, deleted.Load(), int64(6*rows)) // a sign-in's grant and another
+		equal(t, deleted.Load(), int64((len(storage.Expiring())+1)*rows)) // a sign-in's grant and another
 		for table, there := range alive.found(t, replicas[0]) {
 			equal(t, [2]any{table, there}, [2]any{table, true})
 		}
