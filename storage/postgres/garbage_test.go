@@ -1,12 +1,8 @@
 package postgres_test
 
 import (
-	"io/fs"
-	"os"
 	"slices"
-	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -183,24 +179,4 @@ func TestABatchReadsNoWholeTable(t *testing.T) {
 			t.Fatalf("%d deletions are counted", deleted)
 		}
 	}
-}
-
-// version returns the migrations up to a version.
-func version(t *testing.T, upTo string) fs.FS {
-	t.Helper()
-	files := fstest.MapFS{}
-	entries, err := os.ReadDir("migrations")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		if name := entry.Name(); strings.Compare(name[:5], upTo) <= 0 {
-			data, err := os.ReadFile("migrations/" + name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files[name] = &fstest.MapFile{Data: data}
-		}
-	}
-	return files
 }
