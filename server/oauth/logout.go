@@ -145,8 +145,8 @@ const (
 
 // NextLogout decides about a request in a browser with this session (nil: nobody
 // is signed in). Anybody can send a browser here, so the person is asked, unless
-// the hint shows that the client was part of this very session (section 2: "the
-// OP MUST NOT … unless"; section 6: a logout without a hint may be an attack).
+// the hint belongs to this very session and person (OpenID Connect RP-Initiated
+// Logout 1.0 section 2).
 // confirmedSID is the session that the person has just confirmed for.
 func NextLogout(r LogoutRequest, s *storage.Session, confirmedSID string) LogoutStep {
 	switch {
