@@ -21,20 +21,12 @@ func (f *Flow) LoginPage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return f.lost(w, r, err)
 	}
-	next, err := f.next(r, v)
-	if err != nil {
-		return f.refuseFlow(w, r, v, err)
-	}
-	switch next.Step {
-	case oauth.StepLogin, oauth.StepChooseConnector, oauth.StepChooseAccount:
-	default: // signed in meanwhile, in another tab
-		return f.advance(w, r, v)
-	}
-	f.passwordPage(w, r, v, c, http.StatusOK, attempt{
-		username: v.st.Request.LoginHint,
-		remember: f.cfg.RememberDefault,
-	})
-	return nil
+	return f.showAt(w, r, v, func() {
+		f.passwordPage(w, r, v, c, http.StatusOK, attempt{
+			username: v.st.Request.LoginHint,
+			remember: f.cfg.RememberDefault,
+		})
+	}, toLogin...)
 }
 
 // Login checks a password: POST /flow/{flow}/login/{connector}.

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/countersign/countersign/server/oauth"
 )
@@ -17,25 +18,12 @@ func (f *Flow) Resume(w http.ResponseWriter, r *http.Request) error {
 
 // ConnectorsPage lets the person choose an upstream: GET /flow/{flow}/connectors.
 func (f *Flow) ConnectorsPage(w http.ResponseWriter, r *http.Request) error {
-	v, err := f.visit(r)
-	if err != nil {
-		return f.lost(w, r, err)
-	}
-	next, err := f.next(r, v)
-	if err != nil {
-		return f.refuseFlow(w, r, v, err)
-	}
-	switch next.Step {
-	case oauth.StepChooseConnector, oauth.StepLogin, oauth.StepChooseAccount:
-		f.connectorsPage(w, r, v)
-		return nil
-	}
-	return f.advance(w, r, v)
+	return f.at(w, r, f.connectorsPage, toLogin...)
 }
 
 // AccountPage asks whether to go on as the signed-in person: GET /flow/{flow}/account.
 func (f *Flow) AccountPage(w http.ResponseWriter, r *http.Request) error {
-	return f.at(w, r, oauth.StepChooseAccount, f.accountPage)
+	return f.at(w, r, f.accountPage, oauth.StepChooseAccount)
 }
 
 // Account takes the answer: POST /flow/{flow}/account.
@@ -44,8 +32,9 @@ func (f *Flow) Account(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return f.lost(w, r, err)
 	}
-	if r.PostForm.Get("account") == "other" {
-		return f.otherAccount(w, r, v)
+	if r.PostForm.Get("account") == "other" { // to a login, or to the choice of one
+		v.current = nil
+		return f.advance(w, r, v)
 	}
 	// The page named a person; another tab may have signed in another one since.
 	if v.current != nil && r.PostForm.Get("subject") == subjectOf(v) {
@@ -54,15 +43,9 @@ func (f *Flow) Account(w http.ResponseWriter, r *http.Request) error {
 	return f.advance(w, r, v)
 }
 
-// otherAccount goes to a login, or to the choice of one.
-func (f *Flow) otherAccount(w http.ResponseWriter, r *http.Request, v *visit) error {
-	v.current = nil
-	return f.advance(w, r, v)
-}
-
 // ConsentPage asks what the client may know: GET /flow/{flow}/consent.
 func (f *Flow) ConsentPage(w http.ResponseWriter, r *http.Request) error {
-	return f.at(w, r, oauth.StepConsent, f.consentPage)
+	return f.at(w, r, f.consentPage, oauth.StepConsent)
 }
 
 // Consent takes the answer: POST /flow/{flow}/consent.
@@ -84,20 +67,30 @@ func (f *Flow) Consent(w http.ResponseWriter, r *http.Request) error {
 	return f.advance(w, r, v)
 }
 
-// at shows a page if the flow is at its step, and goes to the right one if not.
-func (f *Flow) at(w http.ResponseWriter, r *http.Request, step oauth.Step, show func(http.ResponseWriter, *http.Request, *visit)) error {
+// toLogin are the steps on which a person may authenticate: also somebody who is
+// signed in may do so as another person.
+var toLogin = []oauth.Step{oauth.StepChooseConnector, oauth.StepLogin, oauth.StepChooseAccount}
+
+// at shows a page if the flow is at one of its steps, and goes to the right one
+// if not.
+func (f *Flow) at(w http.ResponseWriter, r *http.Request, show func(http.ResponseWriter, *http.Request, *visit), steps ...oauth.Step) error {
 	v, err := f.visit(r)
 	if err != nil {
 		return f.lost(w, r, err)
 	}
+	return f.showAt(w, r, v, func() { show(w, r, v) }, steps...)
+}
+
+// showAt is at for a visit that is known already.
+func (f *Flow) showAt(w http.ResponseWriter, r *http.Request, v *visit, show func(), steps ...oauth.Step) error {
 	next, err := f.next(r, v)
 	if err != nil {
 		return f.refuseFlow(w, r, v, err)
 	}
-	if next.Step != step {
-		return f.advance(w, r, v)
+	if !slices.Contains(steps, next.Step) { // another tab was faster
+		return f.follow(w, r, v, next)
 	}
-	show(w, r, v)
+	show()
 	return nil
 }
 
