@@ -15,6 +15,9 @@ type Version1 struct {
 	// redeemed then by a process that is not upgraded yet.
 	Pending, Redeemed, Late storage.GrantID
 	CheckedAt               time.Time
+	// Session is signed in since CheckedAt, and LateSession by a process that is
+	// not upgraded yet; both, a consent and a login failure expire an hour later.
+	Session, LateSession [32]byte
 }
 
 // Works holds s, which is upgraded, to what it says of these grants.
@@ -41,4 +44,23 @@ func (v Version1) Works(t *testing.T, s storage.Store) {
 	ended, err := s.RevokeGrantsOf(t.Context(), "connector", "user", v.CheckedAt, "gone")
 	must(t, err)
 	equal(t, ended, 3)
+	for name, hash := range map[string][32]byte{"session": v.Session, "late session": v.LateSession} {
+		found, _, err := s.Session(t.Context(), hash, v.CheckedAt)
+		must(t, err)
+		if found.UserID != "user" || len(found.ClientIDs) != 0 {
+			t.Errorf("%s: %+v", name, found)
+		}
+	}
+	must(t, s.EndSession(t.Context(), v.LateSession, storage.Ending{
+		Now: v.CheckedAt, TellClientIDs: []string{"client"}, TellUntil: v.CheckedAt.Add(time.Hour),
+	}))
+	// What was stored before there was an index on expiry is found by it.
+	for table, rows := range map[storage.Table]int{
+		storage.TableGrants: 3, storage.TableSessions: 1, storage.TableConsents: 1, storage.TableLoginFailures: 1,
+		storage.TableIdentities: 1,
+	} {
+		deleted, err := collect(t.Context(), s, table, v.CheckedAt.Add(48*time.Hour), 10)
+		must(t, err)
+		equal(t, [2]any{table, deleted}, [2]any{table, rows})
+	}
 }
