@@ -109,8 +109,8 @@ func (s *tap) Grant(ctx context.Context, id storage.GrantID, now time.Time) (a s
 	return a, b, err
 }
 
-func (s *tap) RedeemCode(ctx context.Context, id storage.GrantID, now, until time.Time) error {
-	return s.around(ctx, "RedeemCode", func() error { return s.Store.RedeemCode(ctx, id, now, until) })
+func (s *tap) RedeemCode(ctx context.Context, in storage.Redemption) error {
+	return s.around(ctx, "RedeemCode", func() error { return s.Store.RedeemCode(ctx, in) })
 }
 
 func (s *tap) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (done bool, err error) {

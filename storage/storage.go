@@ -134,12 +134,13 @@ type Grants interface {
 	Grant(ctx context.Context, id GrantID, now time.Time) (Grant, Identity, error)
 
 	// RedeemCode moves a grant from "code issued" to "code redeemed": it sets
-	// CodeRedeemedAt and RefreshedAt to now and ExpiresAt to expiresAt, moves the
-	// identity's ExpiresAt so that it is not before, if and only if the code
-	// was not redeemed, CodeExpiresAt is after now, the grant is neither revoked
-	// nor expired, and its identity is still there. Otherwise ErrConflict, also
-	// when there is no such grant. Among racing redeemers exactly one wins.
-	RedeemCode(ctx context.Context, id GrantID, now, expiresAt time.Time) error
+	// CodeRedeemedAt and RefreshedAt to Now, RefreshedUserAgent,
+	// RefreshedIPAddress and ExpiresAt, moves the identity's ExpiresAt so that it
+	// is not before, if and only if the code was not redeemed, CodeExpiresAt is
+	// after Now, the grant is neither revoked nor expired at Now, and its identity
+	// is still there. Otherwise ErrConflict, also when there is no such grant.
+	// Among racing redeemers exactly one wins.
+	RedeemCode(ctx context.Context, in Redemption) error
 
 	// RotateGrant moves a grant from the generation of its newest refresh token
 	// to the next, and returns it as it is then, with its identity: it sets

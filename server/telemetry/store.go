@@ -70,10 +70,10 @@ func (s *store) Grant(ctx context.Context, id storage.GrantID, now time.Time) (_
 	return s.Store.Grant(ctx, id, now)
 }
 
-func (s *store) RedeemCode(ctx context.Context, id storage.GrantID, now, expiresAt time.Time) (err error) {
+func (s *store) RedeemCode(ctx context.Context, in storage.Redemption) (err error) {
 	ctx, end := s.call(ctx, "RedeemCode")
 	defer end(&err)
-	return s.Store.RedeemCode(ctx, id, now, expiresAt)
+	return s.Store.RedeemCode(ctx, in)
 }
 
 func (s *store) RotateGrant(ctx context.Context, in storage.Rotation) (_ storage.Grant, _ storage.Identity, err error) {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/storage"
 )
 
@@ -37,7 +38,10 @@ func (e *Endpoint) authorizationCode(ctx context.Context, client storage.Client,
 	if err != nil {
 		return Response{}, err
 	}
-	err = e.cfg.Grants.RedeemCode(ctx, id, now, oauth.RedeemedUntil(e.cfg.Policy, client, g, now))
+	err = e.cfg.Grants.RedeemCode(ctx, storage.Redemption{
+		ID: id, Now: now, ExpiresAt: oauth.RedeemedUntil(e.cfg.Policy, client, g, now),
+		UserAgent: request.Agent(ctx), IPAddress: request.AddressText(ctx),
+	})
 	if errors.Is(err, storage.ErrConflict) {
 		// Somebody else redeemed it since it was read. Whatever was issued from it
 		// is dead before the refusal is sent.

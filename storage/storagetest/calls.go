@@ -37,7 +37,7 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 			return err
 		},
 		"RedeemCode": func(ctx context.Context) error {
-			return s.RedeemCode(ctx, in.Grant.ID, epoch, epoch.Add(time.Hour))
+			return s.RedeemCode(ctx, storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(time.Hour)})
 		},
 		"RotateGrant": func(ctx context.Context) error {
 			_, _, err := s.RotateGrant(ctx, rotation(in))
@@ -119,7 +119,7 @@ func Redeemed(t testing.TB, s storage.Store) storage.Rotation {
 	if err := s.SignIn(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RedeemCode(t.Context(), in.Grant.ID, epoch, epoch.Add(720*time.Hour)); err != nil {
+	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(720 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	return rotation(in)

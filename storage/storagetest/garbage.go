@@ -242,7 +242,7 @@ var garbageTests = map[string]func(*testing.T, Database){
 			crowd(t, 8, replicas, func(i int, s storage.Store) error {
 				switch i % 4 {
 				case 0:
-					return won.took(s.RedeemCode(t.Context(), in.Grant.ID, now.Add(-tick), until))
+					return won.took(s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now.Add(-tick), ExpiresAt: until}))
 				case 1:
 					return collectAll(t.Context(), s, now)
 				}

@@ -68,7 +68,7 @@ var logoutTests = map[string]func(*testing.T, Database){
 		equal(t, grantOf(t, s, standalone.ID), standalone)
 		equal(t, grantOf(t, s, foreign.ID), foreign)
 		equal(t, grantOf(t, s, earlier.ID).RevokedReason, "first")
-		want(t, s.RedeemCode(t.Context(), bound.ID, epoch, epoch.Add(time.Hour)), storage.ErrConflict)
+		want(t, s.RedeemCode(t.Context(), storage.Redemption{ID: bound.ID, Now: epoch, ExpiresAt: epoch.Add(time.Hour)}), storage.ErrConflict)
 		equal(t, len(claimAll(t, s, epoch)), 0)
 		// A session that is not there any more ends nothing.
 		late := ending([]string{"standalone"}, []string{"standalone"})

@@ -72,7 +72,7 @@ var raceTests = map[string]func(*testing.T, Database){
 		in := seed(t, open(t))
 		var won winners
 		race(t, open, func(i int, s storage.Store) error {
-			return won.took(s.RedeemCode(t.Context(), in.Grant.ID, epoch.Add(time.Duration(i)*tick), epoch.Add(time.Hour)))
+			return won.took(s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch.Add(time.Duration(i) * tick), ExpiresAt: epoch.Add(time.Hour)}))
 		})
 		equal(t, won.n, 1)
 	},
@@ -96,7 +96,7 @@ var raceTests = map[string]func(*testing.T, Database){
 				}
 				return err
 			}
-			return redeemed.took(s.RedeemCode(t.Context(), in.Grant.ID, epoch, epoch.Add(time.Hour)))
+			return redeemed.took(s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(time.Hour)}))
 		})
 		equal(t, revoked.n, 1)
 		if redeemed.n > 1 {
