@@ -96,8 +96,9 @@ func (s *tap) Session(ctx context.Context, h [32]byte, now time.Time) (a storage
 	return a, b, err
 }
 
-func (s *tap) EndSession(ctx context.Context, h [32]byte, with storage.Ending) error {
-	return s.around(ctx, "EndSession", func() error { return s.Store.EndSession(ctx, h, with) })
+func (s *tap) EndSession(ctx context.Context, h [32]byte, with storage.Ending) (done bool, err error) {
+	err = s.around(ctx, "EndSession", func() (err error) { done, err = s.Store.EndSession(ctx, h, with); return err })
+	return done, err
 }
 
 func (s *tap) Authorize(ctx context.Context, in storage.Authorization) error {

@@ -115,9 +115,9 @@ type Sessions interface {
 	// Idle expiry is a policy, decided by the caller from LastUsedAt.
 	Session(ctx context.Context, idHash [32]byte, now time.Time) (Session, Identity, error)
 
-	// EndSession deletes a session, and ends what ends with it (see Ending).
-	// Deleting one that is not there is no error and ends nothing.
-	EndSession(ctx context.Context, idHash [32]byte, with Ending) error
+	// EndSession deletes a session, and ends what ends with it (see Ending). It
+	// reports whether this call did it; one that is not there is (false, nil).
+	EndSession(ctx context.Context, idHash [32]byte, with Ending) (bool, error)
 }
 
 // Grants are logins of one person at one client on one device.
@@ -204,8 +204,9 @@ type SigningKeys interface {
 	// is taken: another replica was first, reload and look again.
 	AddSigningKey(ctx context.Context, key SigningKey) error
 
-	// DeleteSigningKey removes a key. Deleting one that is gone is no error.
-	DeleteSigningKey(ctx context.Context, kid string) error
+	// DeleteSigningKey removes a key. It reports whether this call did it; one that
+	// is gone is (false, nil).
+	DeleteSigningKey(ctx context.Context, kid string) (bool, error)
 }
 
 // Leases say which replica does a periodic job. They save work; correctness

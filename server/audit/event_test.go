@@ -114,6 +114,8 @@ func TestEvents(t *testing.T) {
 		{"identity.refused", audit.IdentityRefused{Person: alice, Grants: 2, Reason: "identity_gone"},
 			with(person, "grants", 2.0, "reason", "identity_gone")},
 		{"session.ended", audit.SessionEnded{Session: browser, By: audit.ByPerson, ClientID: "app"}, with(session, "by", "person", "client_id", "app")},
+		{"sessions.ended", audit.SessionsEnded{Of: audit.Selector{Person: alice}, Sessions: 2, By: audit.ByPerson, Reason: "lost"},
+			with(person, "sessions", 2.0, "by", "person", "reason", "lost")},
 		{"logout.delivered", audit.LogoutDelivered{Session: browser, ClientID: "app", Attempts: 1}, with(session, "client_id", "app", "attempts", 1.0)},
 		{"logout.abandoned", audit.LogoutAbandoned{Session: browser, ClientID: "app", Attempts: 9}, with(session, "client_id", "app", "attempts", 9.0)},
 		{"key.created", audit.KeyCreated{Key: key, ActiveFrom: epoch}, map[string]any{"kid": "k-1", "alg": "ES256", "active_from": "2026-03-04T05:06:07.089Z"}},

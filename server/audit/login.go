@@ -35,8 +35,10 @@ const (
 	UpstreamFailed LoginReason = "upstream_failed"
 	// AnotherPerson: the client asked for somebody else (id_token_hint).
 	AnotherPerson LoginReason = "another_person"
-	// NotStored: we could not say, or could not keep it.
-	NotStored LoginReason = "server_error"
+	// Abandoned: whoever tried hung up before anybody could say.
+	Abandoned LoginReason = "abandoned"
+	// ServerError: we could not say.
+	ServerError LoginReason = "server_error"
 )
 
 // LoginFailed is `login.failed`: somebody tried to sign in and is not signed in.

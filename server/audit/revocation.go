@@ -36,12 +36,18 @@ func (e GrantRevoked) describe(f *fields) {
 	f.text("reason", e.Reason)
 }
 
-// Selector says which logins were meant. What is empty was not asked for; all
+// Selector says which logins, or sessions, were meant. What is empty was not asked for; all
 // empty: all there are.
 type Selector struct {
 	Person   Person
 	ClientID string
 	SID      string
+}
+
+func (s Selector) describe(f *fields) {
+	s.Person.describe(f)
+	f.text("client_id", s.ClientID)
+	f.text("sid", s.SID)
 }
 
 // GrantsRevoked is `grants.revoked`: logins have ended before their time. The
@@ -58,9 +64,7 @@ type GrantsRevoked struct {
 func (GrantsRevoked) name() string { return "grants.revoked" }
 
 func (e GrantsRevoked) describe(f *fields) {
-	e.Of.Person.describe(f)
-	f.text("client_id", e.Of.ClientID)
-	f.text("sid", e.Of.SID)
+	e.Of.describe(f)
 	f.number("grants", int64(e.Grants))
 	f.text("by", string(e.By))
 	f.text("reason", e.Reason)

@@ -18,6 +18,26 @@ func (e SessionEnded) describe(f *fields) {
 	f.text("client_id", e.ClientID)
 }
 
+// SessionsEnded is `sessions.ended`: people were signed out of browsers that were
+// selected, and with the sessions end the logins that are bound to them. The
+// fields that selected them (connector_id, user_id, sid), sessions (how many), by,
+// reason. It is written also when there were none.
+type SessionsEnded struct {
+	Of       Selector
+	Sessions int
+	By       Actor
+	Reason   string
+}
+
+func (SessionsEnded) name() string { return "sessions.ended" }
+
+func (e SessionsEnded) describe(f *fields) {
+	e.Of.describe(f)
+	f.number("sessions", int64(e.Sessions))
+	f.text("by", string(e.By))
+	f.text("reason", e.Reason)
+}
+
 // LogoutDelivered is `logout.delivered`: a client has taken the message that a
 // session has ended (OpenID Connect Back-Channel Logout 1.0). connector_id,
 // user_id, sid, client_id, attempts.

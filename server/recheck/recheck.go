@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/storage"
 )
@@ -60,8 +61,10 @@ type Config struct {
 	Sources map[string]Source
 	// Timeout bounds one question to an upstream. Default: DefaultTimeout.
 	Timeout time.Duration
-	Now     func() time.Time
-	Logger  *slog.Logger
+	// Audit may be nil.
+	Audit  *audit.Log
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Rechecker is safe for concurrent use.
@@ -217,6 +220,9 @@ func (r *Rechecker) revoke(ctx context.Context, id storage.Identity, reason stri
 	n, err := r.cfg.Store.RevokeGrantsOf(ctx, id.ConnectorID, id.UserID, r.cfg.Now(), reason)
 	if err != nil {
 		return fmt.Errorf("revoking the grants of somebody who is gone: %w", err)
+	}
+	if n > 0 { // else another replica has found out first
+		r.cfg.Audit.Write(ctx, audit.IdentityRefused{Person: audit.Person{ConnectorID: id.ConnectorID, UserID: id.UserID}, Grants: n, Reason: reason})
 	}
 	r.cfg.Logger.InfoContext(ctx, "grants revoked",
 		slog.String("reason", reason), slog.String("connector", id.ConnectorID), slog.String("user_id", id.UserID), slog.Int("grants", n))

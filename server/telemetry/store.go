@@ -52,7 +52,7 @@ func (s *store) Session(ctx context.Context, idHash [32]byte, now time.Time) (_ 
 	return s.Store.Session(ctx, idHash, now)
 }
 
-func (s *store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (err error) {
+func (s *store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (ended bool, err error) {
 	ctx, end := s.call(ctx, "EndSession")
 	defer end(&err)
 	return s.Store.EndSession(ctx, idHash, with)
@@ -130,7 +130,7 @@ func (s *store) AddSigningKey(ctx context.Context, key storage.SigningKey) (err 
 	return s.Store.AddSigningKey(ctx, key)
 }
 
-func (s *store) DeleteSigningKey(ctx context.Context, kid string) (err error) {
+func (s *store) DeleteSigningKey(ctx context.Context, kid string) (deleted bool, err error) {
 	ctx, end := s.call(ctx, "DeleteSigningKey")
 	defer end(&err)
 	return s.Store.DeleteSigningKey(ctx, kid)

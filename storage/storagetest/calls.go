@@ -15,7 +15,8 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 	return map[string]func(context.Context) error{
 		"SignIn": func(ctx context.Context) error { return s.SignIn(ctx, signIn()) },
 		"EndSession": func(ctx context.Context) error {
-			return s.EndSession(ctx, [32]byte{1}, storage.Ending{Now: epoch, RevokeClientIDs: []string{"a"}, TellClientIDs: []string{"a"}})
+			_, err := s.EndSession(ctx, [32]byte{1}, storage.Ending{Now: epoch, RevokeClientIDs: []string{"a"}, TellClientIDs: []string{"a"}})
+			return err
 		},
 		"ClaimLogoutDelivery": func(ctx context.Context) error {
 			_, err := s.ClaimLogoutDelivery(ctx, nil, epoch, epoch.Add(time.Minute))
@@ -72,7 +73,10 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 			Fill(&key)
 			return s.AddSigningKey(ctx, key)
 		},
-		"DeleteSigningKey": func(ctx context.Context) error { return s.DeleteSigningKey(ctx, "a") },
+		"DeleteSigningKey": func(ctx context.Context) error {
+			_, err := s.DeleteSigningKey(ctx, "a")
+			return err
+		},
 		"AcquireLease": func(ctx context.Context) error {
 			_, err := s.AcquireLease(ctx, "job", "holder", epoch, epoch.Add(time.Hour))
 			return err

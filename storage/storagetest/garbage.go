@@ -46,9 +46,9 @@ func ended(t *testing.T, s storage.Store, in storage.SignIn, until time.Time) st
 	again.Session.ConnectorID, again.Session.UserID = in.Session.ConnectorID, in.Session.UserID
 	again.Session.LoginClientIDs, again.Session.ClientIDs = []string{"told"}, []string{"told"}
 	must(t, s.SignIn(t.Context(), again))
-	must(t, s.EndSession(t.Context(), again.Session.IDHash, storage.Ending{
+	endSession(t, s, again.Session.IDHash, storage.Ending{
 		Now: until.Add(-time.Hour), TellClientIDs: []string{"told"}, TellUntil: until,
-	}))
+	})
 	return again.Session.SID
 }
 

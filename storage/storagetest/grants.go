@@ -52,7 +52,7 @@ var grantTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		for _, touch := range []bool{false, true} {
 			ended, expired := seed(t, s), seed(t, s)
-			must(t, s.EndSession(t.Context(), ended.Session.IDHash, storage.Ending{Now: epoch}))
+			endSession(t, s, ended.Session.IDHash, storage.Ending{Now: epoch})
 			atTheEnd := authorization(expired)
 			atTheEnd.Grant.CreatedAt = expired.Session.ExpiresAt
 			atTheEnd.Grant.ExpiresAt = expired.Session.ExpiresAt.Add(time.Hour)

@@ -76,6 +76,18 @@ var raceTests = map[string]func(*testing.T, Database){
 		})
 		equal(t, won.n, 1)
 	},
+	"one ends a session": func(t *testing.T, open Database) {
+		in := seed(t, open(t))
+		var won winners
+		race(t, open, func(_ int, s storage.Store) error {
+			did, err := s.EndSession(t.Context(), in.Session.IDHash, storage.Ending{Now: epoch})
+			if err == nil && did {
+				return won.took(nil)
+			}
+			return err
+		})
+		equal(t, won.n, 1)
+	},
 	"one revoker wins, and no code is redeemed afterwards": func(t *testing.T, open Database) {
 		s := open(t)
 		in := seed(t, s)
@@ -196,7 +208,7 @@ var raceTests = map[string]func(*testing.T, Database){
 		var once sync.Once
 		raceOn(t, replicas, func(i int, s storage.Store) error {
 			if i == racers/2 {
-				err := s.EndSession(t.Context(), in.Session.IDHash, storage.Ending{Now: epoch})
+				_, err := s.EndSession(t.Context(), in.Session.IDHash, storage.Ending{Now: epoch})
 				once.Do(func() { close(ended) })
 				return err
 			}

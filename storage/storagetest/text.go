@@ -43,7 +43,7 @@ var textTests = map[string]func(*testing.T, Database){
 				_, err := s.Consent(t.Context(), key[0], key[1], key[2], epoch)
 				want(t, err, storage.ErrNotFound)
 			}
-			must(t, s.DeleteSigningKey(t.Context(), bad))
+			deleteKey(t, s, bad)
 			must(t, s.ReleaseLease(t.Context(), bad, bad))
 		}
 	},
