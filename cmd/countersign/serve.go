@@ -48,8 +48,8 @@ first, then running requests are given web.limits.shutdownTimeout to finish.`,
 	}
 }
 
-// serve runs the provider until ctx ends. Logs go to logs; audit records, if they
-// have no file, or else a hint for people who try it out, to out.
+// serve runs the provider until ctx ends. Logs go to logs. Audit records go to out
+// if they have no file, and else a hint for people who try it out.
 func serve(ctx context.Context, cfg *config.Config, out, logs io.Writer) error {
 	logger, err := telemetry.NewLogger(logs, cfg.Logger.Level.String(), cfg.Logger.Format)
 	if err != nil {
@@ -71,10 +71,9 @@ func serve(ctx context.Context, cfg *config.Config, out, logs io.Writer) error {
 	if err := p.listen(); err != nil {
 		return err
 	}
-	if records == out {
-		out = logs // a stream of records holds nothing else
+	if records != out { // a stream of records holds nothing else
+		go p.hint(ctx, out)
 	}
-	go p.hint(ctx, out)
 	return p.run(ctx)
 }
 
