@@ -19,6 +19,7 @@ import (
 	"github.com/countersign/countersign/server"
 	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/telemetry"
+	"github.com/countersign/countersign/storage"
 )
 
 // trail collects the audit of any number of replicas.
@@ -298,6 +299,64 @@ func TestAuditRace(t *testing.T) {
 			n.post("/logout", url.Values{}, header...)
 		})
 	})
+}
+
+// What the store did not do has no record; what it does when asked again has one.
+func TestAuditOfWhatDidNotHappen(t *testing.T) {
+	var log trail
+	store := new(tap)
+	w := newWorld(t, "sqlite", through(store), auditing(&log))
+	loginPage := func() func() {
+		p := w.browser()
+		page := w.get(p, w.request())
+		return func() { w.submit(p, page, "login", alice, "password", alicePassword) }
+	}
+	consentPage := func() func() {
+		p := w.browser()
+		page := w.submit(p, w.get(p, w.request()), "login", alice, "password", alicePassword)
+		return func() { w.submit(p, page, "approval", "approve") }
+	}
+	redemption := func() func() {
+		code := w.code(w.browser(), w.request())
+		return func() { w.redeem(code) }
+	}
+	refreshed := func() func() {
+		token := w.tokens().str("refresh_token")
+		return func() { w.refresh(token) }
+	}
+	reused := func() func() {
+		token := w.tokens().str("refresh_token")
+		w.goOn(token)
+		w.clock.advance(time.Minute)
+		return func() { w.refresh(token) }
+	}
+	signingOut := func() func() {
+		p := w.browser()
+		w.hint(p)
+		page := w.get(p, w.issuer+"/")
+		return func() { w.submit(p, page) }
+	}
+	for _, test := range []struct {
+		prepare func() func()
+		fails   string
+		want    []string
+	}{
+		{consentPage, "Authorize", []string{"consent.given", "code.issued"}},
+		{loginPage, "SignIn", []string{"login.succeeded", "code.issued"}}, // alice has consented above
+		{redemption, "RedeemCode", []string{"code.redeemed"}},
+		{refreshed, "RotateGrant", []string{"token.refreshed"}},
+		{reused, "RevokeGrant", []string{"token.reused"}},
+		{signingOut, "EndSession", []string{"session.ended"}},
+	} {
+		do := test.prepare()
+		log.next(t)
+		store.arm(failAt(test.fails, 1, storage.ErrUnavailable), nil)
+		do()
+		store.arm(nil, nil)
+		log.expect(t, test.fails+" fails")
+		do()
+		log.expect(t, test.fails+" works", test.want...)
+	}
 }
 
 // Nothing that could be used is in the audit, nor in the log.

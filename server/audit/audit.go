@@ -107,7 +107,8 @@ func rename(_ []string, a slog.Attr) slog.Attr {
 
 // Write writes the record of a fact that has happened. ctx tells which request it
 // belongs to, and may be over. It returns when the record is with the operating
-// system, or lost: the fact stands, so there is nothing to tell the caller.
+// system, or lost: the fact stands, so there is nothing to tell the caller. Nothing
+// is queued: an output that blocks makes callers wait.
 func (l *Log) Write(ctx context.Context, e Event) {
 	if l == nil {
 		return

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -16,7 +17,19 @@ import (
 
 // BenchmarkWrite is the record of a refresh, as each refresh writes one.
 func BenchmarkWrite(b *testing.B) {
-	l, err := audit.New(audit.Config{Output: io.Discard, Count: func(string) {}, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+	b.Run("nowhere", func(b *testing.B) { benchmark(b, io.Discard) })
+	b.Run("file", func(b *testing.B) {
+		file, err := audit.OpenFile(filepath.Join(b.TempDir(), "audit.log"), time.Now)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer file.Close()
+		benchmark(b, file)
+	})
+}
+
+func benchmark(b *testing.B, output io.Writer) {
+	l, err := audit.New(audit.Config{Output: output, Count: func(string) {}, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 	if err != nil {
 		b.Fatal(err)
 	}
