@@ -39,7 +39,7 @@ var identityTests = map[string]func(*testing.T, Database){
 			if step.later == 0 {
 				next.Groups = nil // somebody who was in every group, and is in none
 			}
-			must(t, s.RecheckIdentity(t.Context(), next))
+			must(t, s.RecheckIdentity(t.Context(), next, nil))
 			if step.kept {
 				kept = next
 			}
@@ -66,7 +66,7 @@ var identityTests = map[string]func(*testing.T, Database){
 		} {
 			next := rechecked(in.Identity, step.later)
 			next.ExpiresAt = kept.Add(step.expires)
-			must(t, s.RecheckIdentity(t.Context(), next))
+			must(t, s.RecheckIdentity(t.Context(), next, nil))
 			equal(t, identityOf(t, s, in.Grant.ID).ExpiresAt, kept.Add(step.kept))
 		}
 	},
@@ -79,7 +79,7 @@ var identityTests = map[string]func(*testing.T, Database){
 			next := rechecked(in.Identity, time.Minute)
 			next.ConnectorID, next.UserID = key[0], key[1]
 			for range 2 {
-				want(t, s.RecheckIdentity(t.Context(), next), storage.ErrNotFound)
+				want(t, s.RecheckIdentity(t.Context(), next, nil), storage.ErrNotFound)
 			}
 		}
 		equal(t, identityOf(t, s, in.Grant.ID), in.Identity)
@@ -89,11 +89,11 @@ var identityTests = map[string]func(*testing.T, Database){
 		in := seed(t, s)
 		for _, bad := range notText {
 			next := rechecked(in.Identity, time.Minute)
-			refuseEach(t, &next, bad, func() error { return s.RecheckIdentity(t.Context(), next) })
+			refuseEach(t, &next, bad, func() error { return s.RecheckIdentity(t.Context(), next, nil) })
 		}
 		next := rechecked(in.Identity, time.Minute)
 		next.UserID = strings.Repeat("a", storage.MaxKey+1)
-		want(t, s.RecheckIdentity(t.Context(), next), storage.ErrInvalid)
+		want(t, s.RecheckIdentity(t.Context(), next, nil), storage.ErrInvalid)
 		equal(t, identityOf(t, s, in.Grant.ID), in.Identity)
 	},
 	"a recheck lets a grant rotate": func(t *testing.T, open Database) {
@@ -104,10 +104,81 @@ var identityTests = map[string]func(*testing.T, Database){
 		_, _, err := s.RotateGrant(t.Context(), r)
 		want(t, err, storage.ErrConflict)
 		next := rechecked(in.Identity, tick)
-		must(t, s.RecheckIdentity(t.Context(), next))
+		must(t, s.RecheckIdentity(t.Context(), next, nil))
 		_, identity, err := s.RotateGrant(t.Context(), r)
 		must(t, err)
 		equal(t, identity, next)
+	},
+}
+
+// asked reads what the connector wants to have, by claiming at now until just
+// after it.
+func asked(t *testing.T, s storage.Store, i storage.Identity, now time.Time) []byte {
+	t.Helper()
+	found, secret, err := s.ClaimRecheck(t.Context(), i.ConnectorID, i.UserID, now, now)
+	must(t, err)
+	equal(t, found, i)
+	return secret
+}
+
+var recheckTests = map[string]func(*testing.T, Database){
+	"what the connector wants to have comes back, and is the newest": func(t *testing.T, open Database) {
+		s := open(t)
+		in := seed(t, s)
+		equal(t, asked(t, s, in.Identity, epoch), in.SealedSecret)
+		next := rechecked(in.Identity, time.Minute)
+		must(t, s.RecheckIdentity(t.Context(), next, []byte{0, 1, 255}))
+		older := rechecked(in.Identity, time.Second)
+		must(t, s.RecheckIdentity(t.Context(), older, []byte("older")))
+		equal(t, asked(t, open(t), next, epoch.Add(tick)), []byte{0, 1, 255})
+		must(t, s.RecheckIdentity(t.Context(), next, nil))
+		equal(t, asked(t, s, next, epoch.Add(2*tick)), []byte(nil))
+		again := signIn()
+		again.Identity, again.Session.ConnectorID, again.Session.UserID = next, next.ConnectorID, next.UserID
+		again.Grant, again.SealedSecret = nil, []byte("again")
+		must(t, s.SignIn(t.Context(), again))
+		equal(t, asked(t, s, next, epoch.Add(3*tick)), []byte("again"))
+	},
+	"one asks at a time, until the claim is over or there is an answer": func(t *testing.T, open Database) {
+		s := open(t)
+		in, bystander := seed(t, s), seed(t, s)
+		until := epoch.Add(time.Minute)
+		claim := func(now time.Time) error {
+			_, _, err := s.ClaimRecheck(t.Context(), in.Identity.ConnectorID, in.Identity.UserID, now, until.Add(now.Sub(epoch)))
+			return err
+		}
+		must(t, claim(epoch))
+		want(t, claim(epoch), storage.ErrConflict)
+		want(t, claim(until), storage.ErrConflict)
+		equal(t, asked(t, s, bystander.Identity, epoch), bystander.SealedSecret)
+		must(t, claim(until.Add(tick)))
+		want(t, claim(until.Add(tick)), storage.ErrConflict)
+		must(t, s.RecheckIdentity(t.Context(), in.Identity, nil))
+		must(t, claim(until.Add(2*tick)))
+		again := in
+		again.Session, again.Grant = signIn().Session, nil
+		again.Session.ConnectorID, again.Session.UserID = in.Identity.ConnectorID, in.Identity.UserID
+		must(t, s.SignIn(t.Context(), again))
+		must(t, claim(until.Add(3*tick)))
+	},
+	"of many one asks": func(t *testing.T, open Database) {
+		in := seed(t, open(t))
+		var won winners
+		race(t, open, func(_ int, s storage.Store) error {
+			_, _, err := s.ClaimRecheck(t.Context(), in.Identity.ConnectorID, in.Identity.UserID, epoch, epoch.Add(time.Minute))
+			return won.took(err)
+		})
+		equal(t, won.n, 1)
+	},
+	"nobody asks about somebody who never signed in": func(t *testing.T, open Database) {
+		s := open(t)
+		in := seed(t, s)
+		for _, key := range [][2]string{
+			{"other", in.Identity.UserID}, {in.Identity.ConnectorID, "other"}, {"", ""}, {"\x00", "\xff"},
+		} {
+			_, _, err := s.ClaimRecheck(t.Context(), key[0], key[1], epoch, epoch.Add(time.Minute))
+			want(t, err, storage.ErrNotFound)
+		}
 	},
 }
 
