@@ -222,7 +222,7 @@ type SignIn struct {
 	// SealedSecret is what the connector wants to have when it is asked again,
 	// sealed by the caller; nil: nothing.
 	SealedSecret []byte
-	Session  Session
+	Session      Session
 	// Replaces is the hash of the session id that the browser carried so far;
 	// zero when it carried none. It is deleted whatever it is. It may not be
 	// Session.IDHash: an id that survives a sign-in is session fixation, and
@@ -263,6 +263,12 @@ type LogoutDelivery struct {
 	Attempts int64
 	// ExpiresAt is when to give up.
 	ExpiresAt time.Time
+}
+
+// RecheckClaim is the argument of Identities.ClaimRecheck.
+type RecheckClaim struct {
+	ConnectorID, UserID      string
+	CheckedAfter, Now, Until time.Time
 }
 
 // Arrival is what an upstream posted through a browser, verified.

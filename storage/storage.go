@@ -175,11 +175,12 @@ type Identities interface {
 	RecheckIdentity(ctx context.Context, id Identity, sealedSecret []byte) error
 
 	// ClaimRecheck gives one caller the right to ask the connector about a person
-	// until the given time, and returns what is stored of them: an upstream's
-	// refresh token may be good for one use. ErrConflict when somebody else has
-	// the right and now is not after their until; ErrNotFound when there is no
+	// until in.Until, and returns what is stored of them: an upstream's refresh
+	// token may be good for one use. When CheckedAt is after in.CheckedAfter there
+	// is nothing to ask: then it claims nothing. ErrConflict when somebody else has
+	// the right and in.Now is not after their Until; ErrNotFound when there is no
 	// such identity. RecheckIdentity and SignIn end the claim.
-	ClaimRecheck(ctx context.Context, connectorID, userID string, now, until time.Time) (Identity, []byte, error)
+	ClaimRecheck(ctx context.Context, in RecheckClaim) (Identity, []byte, error)
 }
 
 // Consents are what people allowed clients to know.

@@ -94,10 +94,10 @@ func (s *store) RecheckIdentity(ctx context.Context, id storage.Identity, sealed
 	return s.Store.RecheckIdentity(ctx, id, sealedSecret)
 }
 
-func (s *store) ClaimRecheck(ctx context.Context, connectorID, userID string, now, until time.Time) (_ storage.Identity, _ []byte, err error) {
+func (s *store) ClaimRecheck(ctx context.Context, in storage.RecheckClaim) (_ storage.Identity, _ []byte, err error) {
 	ctx, end := s.call(ctx, "ClaimRecheck")
 	defer end(&err)
-	return s.Store.ClaimRecheck(ctx, connectorID, userID, now, until)
+	return s.Store.ClaimRecheck(ctx, in)
 }
 
 func (s *store) KeepArrival(ctx context.Context, a storage.Arrival, now time.Time) (err error) {

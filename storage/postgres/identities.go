@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -32,8 +31,8 @@ func (s *Store) RecheckIdentity(ctx context.Context, i storage.Identity, sealedS
 }
 
 // ClaimRecheck implements storage.Identities.
-func (s *Store) ClaimRecheck(ctx context.Context, connectorID, userID string, now, until time.Time) (storage.Identity, []byte, error) {
-	if storage.CheckKeys(connectorID, userID) != nil {
+func (s *Store) ClaimRecheck(ctx context.Context, in storage.RecheckClaim) (storage.Identity, []byte, error) {
+	if storage.CheckKeys(in.ConnectorID, in.UserID) != nil {
 		return storage.Identity{}, nil, storage.ErrNotFound
 	}
 	var person storage.Identity
@@ -42,12 +41,12 @@ func (s *Store) ClaimRecheck(ctx context.Context, connectorID, userID string, no
 	err := s.transition(ctx, "claiming a recheck", func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `
 			WITH claimed AS (UPDATE identities SET asked_until = $4
-				WHERE connector_id = $1 AND user_id = $2 AND asked_until < $3 RETURNING 1)
+				WHERE connector_id = $1 AND user_id = $2 AND asked_until < $3 AND checked_at <= $5 RETURNING 1)
 			SELECT `+identityColumns+`, i.upstream_sealed, EXISTS (SELECT FROM claimed)
 			FROM identities i WHERE i.connector_id = $1 AND i.user_id = $2`,
-			connectorID, userID, now, until).Scan(append(identity(&person), &sealed, &claimed)...)
+			in.ConnectorID, in.UserID, in.Now, in.Until, in.CheckedAfter).Scan(append(identity(&person), &sealed, &claimed)...)
 	})
-	if err == nil && !claimed {
+	if err == nil && !claimed && !person.CheckedAt.After(in.CheckedAfter) {
 		err = storage.ErrConflict
 	}
 	if err != nil {

@@ -30,17 +30,20 @@ func (s *Store) RecheckIdentity(ctx context.Context, i storage.Identity, sealedS
 }
 
 // ClaimRecheck implements storage.Identities.
-func (s *Store) ClaimRecheck(ctx context.Context, connectorID, userID string, now, until time.Time) (storage.Identity, []byte, error) {
+func (s *Store) ClaimRecheck(ctx context.Context, in storage.RecheckClaim) (storage.Identity, []byte, error) {
 	var person storage.Identity
 	var sealed []byte
 	err := s.write(ctx, "claiming a recheck", func(tx *tx) error {
 		if err := tx.QueryRow(`SELECT `+identityColumns+`, i.upstream_sealed FROM identities i
-			WHERE i.connector_id = ? AND i.user_id = ?`, connectorID, userID).Scan(append(identity(&person), &sealed)...); err != nil {
+			WHERE i.connector_id = ? AND i.user_id = ?`, in.ConnectorID, in.UserID).Scan(append(identity(&person), &sealed)...); err != nil {
 			return err
+		}
+		if person.CheckedAt.After(in.CheckedAfter) {
+			return nil
 		}
 		claimed, err := tx.hit(`
 			UPDATE identities SET asked_until = ?4 WHERE connector_id = ?1 AND user_id = ?2 AND asked_until < ?3`,
-			connectorID, userID, micros(now), micros(until))
+			in.ConnectorID, in.UserID, micros(in.Now), micros(in.Until))
 		if err == nil && !claimed {
 			err = storage.ErrConflict
 		}

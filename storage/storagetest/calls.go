@@ -49,7 +49,7 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 		},
 		"RecheckIdentity": func(ctx context.Context) error { return s.RecheckIdentity(ctx, in.Identity, []byte{1}) },
 		"ClaimRecheck": func(ctx context.Context) error {
-			_, _, err := s.ClaimRecheck(ctx, in.Identity.ConnectorID, in.Identity.UserID, epoch, epoch.Add(time.Minute))
+			_, _, err := s.ClaimRecheck(ctx, claim(in.Identity, epoch))
 			return err
 		},
 		"KeepArrival": func(ctx context.Context) error { return s.KeepArrival(ctx, newArrival(), epoch) },

@@ -111,11 +111,19 @@ var identityTests = map[string]func(*testing.T, Database){
 	},
 }
 
-// asked reads what the connector wants to have, by claiming at now until just
-// after it.
+// claim is one for a minute from now, whatever is known already.
+func claim(i storage.Identity, now time.Time) storage.RecheckClaim {
+	return storage.RecheckClaim{ConnectorID: i.ConnectorID, UserID: i.UserID,
+		CheckedAfter: i.CheckedAt.AddDate(1, 0, 0), Now: now, Until: now.Add(time.Minute)}
+}
+
+// asked reads what the connector wants to have, by a claim that is over at
+// once.
 func asked(t *testing.T, s storage.Store, i storage.Identity, now time.Time) []byte {
 	t.Helper()
-	found, secret, err := s.ClaimRecheck(t.Context(), i.ConnectorID, i.UserID, now, now)
+	c := claim(i, now)
+	c.Until = now
+	found, secret, err := s.ClaimRecheck(t.Context(), c)
 	must(t, err)
 	equal(t, found, i)
 	return secret
@@ -143,29 +151,46 @@ var recheckTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		in, bystander := seed(t, s), seed(t, s)
 		until := epoch.Add(time.Minute)
-		claim := func(now time.Time) error {
-			_, _, err := s.ClaimRecheck(t.Context(), in.Identity.ConnectorID, in.Identity.UserID, now, until.Add(now.Sub(epoch)))
+		claims := func(now time.Time) error {
+			_, _, err := s.ClaimRecheck(t.Context(), claim(in.Identity, now))
 			return err
 		}
-		must(t, claim(epoch))
-		want(t, claim(epoch), storage.ErrConflict)
-		want(t, claim(until), storage.ErrConflict)
+		must(t, claims(epoch))
+		want(t, claims(epoch), storage.ErrConflict)
+		want(t, claims(until), storage.ErrConflict)
 		equal(t, asked(t, s, bystander.Identity, epoch), bystander.SealedSecret)
-		must(t, claim(until.Add(tick)))
-		want(t, claim(until.Add(tick)), storage.ErrConflict)
+		must(t, claims(until.Add(tick)))
+		want(t, claims(until.Add(tick)), storage.ErrConflict)
 		must(t, s.RecheckIdentity(t.Context(), in.Identity, nil))
-		must(t, claim(until.Add(2*tick)))
+		must(t, claims(until.Add(2*tick)))
 		again := in
 		again.Session, again.Grant = signIn().Session, nil
 		again.Session.ConnectorID, again.Session.UserID = in.Identity.ConnectorID, in.Identity.UserID
 		must(t, s.SignIn(t.Context(), again))
-		must(t, claim(until.Add(3*tick)))
+		must(t, claims(until.Add(3*tick)))
+	},
+	"there is nothing to ask when there is an answer": func(t *testing.T, open Database) {
+		s := open(t)
+		in := seed(t, s)
+		c := claim(in.Identity, epoch)
+		c.CheckedAfter = in.Identity.CheckedAt.Add(-tick)
+		for range 2 {
+			found, secret, err := s.ClaimRecheck(t.Context(), c)
+			must(t, err)
+			equal(t, found, in.Identity)
+			equal(t, secret, in.SealedSecret)
+		}
+		c.CheckedAfter = in.Identity.CheckedAt
+		_, _, err := s.ClaimRecheck(t.Context(), c)
+		must(t, err)
+		_, _, err = s.ClaimRecheck(t.Context(), c)
+		want(t, err, storage.ErrConflict)
 	},
 	"of many one asks": func(t *testing.T, open Database) {
 		in := seed(t, open(t))
 		var won winners
 		race(t, open, func(_ int, s storage.Store) error {
-			_, _, err := s.ClaimRecheck(t.Context(), in.Identity.ConnectorID, in.Identity.UserID, epoch, epoch.Add(time.Minute))
+			_, _, err := s.ClaimRecheck(t.Context(), claim(in.Identity, epoch))
 			return won.took(err)
 		})
 		equal(t, won.n, 1)
@@ -176,7 +201,7 @@ var recheckTests = map[string]func(*testing.T, Database){
 		for _, key := range [][2]string{
 			{"other", in.Identity.UserID}, {in.Identity.ConnectorID, "other"}, {"", ""}, {"\x00", "\xff"},
 		} {
-			_, _, err := s.ClaimRecheck(t.Context(), key[0], key[1], epoch, epoch.Add(time.Minute))
+			_, _, err := s.ClaimRecheck(t.Context(), claim(storage.Identity{ConnectorID: key[0], UserID: key[1]}, epoch))
 			want(t, err, storage.ErrNotFound)
 		}
 	},
