@@ -10,6 +10,7 @@ import (
 	"github.com/countersign/countersign/server/backchannel"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/garbage"
+	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/logout"
 	"github.com/countersign/countersign/server/oauth"
@@ -76,7 +77,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		return nil, err
 	}
 	codes := keyring.Tokens("code", "csc_", codeBytes)
-	rechecker, err := recheck.New(recheck.Config{Store: s.cfg.Store, Sources: s.sources(), Now: s.cfg.Now, Logger: s.cfg.Logger})
+	rechecker, err := recheck.New(recheck.Config{Store: s.cfg.Store, Secrets: identity.NewSecrets(keyring), Sources: s.sources(), Now: s.cfg.Now, Logger: s.cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -111,8 +112,12 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 func (s *Server) sources() map[string]recheck.Source {
 	sources := make(map[string]recheck.Source)
 	for _, c := range s.cfg.Connectors {
-		if r, ok := c.Password.(connector.Refresher); ok {
-			sources[c.ID] = recheck.Source{Refresher: r, Recheck: c.Recheck}
+		var upstream any = c.Password
+		if c.Redirect != nil {
+			upstream = c.Redirect
+		}
+		if r, ok := upstream.(connector.Refresher); ok {
+			sources[c.ID] = recheck.Source{Refresher: r, Recheck: c.Recheck, Accept: c.Accept}
 		}
 	}
 	return sources
@@ -136,6 +141,7 @@ func (s *Server) newFlow(p *provider, keyring *seal.Keyring, codes *seal.Tokens)
 		RememberDefault: s.cfg.Sessions.RememberDefault,
 		Clients:         s.clients, Store: s.cfg.Store, Connectors: s.cfg.Connectors,
 		Browsers: p.browsers, Limiter: limiter, Keyring: keyring, Codes: codes, Site: s.site,
+		Tickets: keyring.Tokens("arrival", "csu_", flow.ArrivalBytes), Secrets: identity.NewSecrets(keyring),
 		VerifyIDToken: p.verifyHint,
 		CountLogin:    s.cfg.Metrics.Login,
 		Now:           s.cfg.Now, Random: s.cfg.Random,
