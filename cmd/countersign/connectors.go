@@ -19,6 +19,10 @@ const (
 func newConnectors(cfg *config.Config) ([]flow.Connector, error) {
 	var out []flow.Connector
 	for _, c := range cfg.Connectors {
+		accepted, err := c.NewRules()
+		if err != nil {
+			return nil, fmt.Errorf("connector %s: %w", c.ID, err)
+		}
 		people, err := newLocal(c.Local.Passwords)
 		if err != nil {
 			return nil, fmt.Errorf("connector %s: %w", c.ID, err)
@@ -26,6 +30,7 @@ func newConnectors(cfg *config.Config) ([]flow.Connector, error) {
 		out = append(out, flow.Connector{
 			Connector: oauth.Connector{ID: c.ID, Hidden: c.Hidden, EmailDomains: c.EmailDomains},
 			Name:      c.Name, Type: c.Type, Password: people,
+			Accept: accepted.Accept, Timeout: c.Timeout,
 			Recheck: oauth.Recheck{After: *c.Recheck, StaleIfError: *c.StaleIfError},
 		})
 	}

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/countersign/countersign/server/flow"
 )
 
 // Connector is an upstream that knows who people are. The field of its type is
@@ -26,6 +28,17 @@ type Connector struct {
 	// StaleIfError is how old it may be when the connector cannot answer. 0: not
 	// older than recheck. Default: 1h.
 	StaleIfError *time.Duration `mapstructure:"staleIfError" config:"zero"`
+	// Timeout bounds one question to the upstream. Default: 5s.
+	Timeout time.Duration `mapstructure:"timeout"`
+	// AllowedGroups lets in only who is in one of them; FilterGroups drops all
+	// others of their groups.
+	AllowedGroups []string `mapstructure:"allowedGroups"`
+	FilterGroups  bool     `mapstructure:"filterGroups"`
+	// GroupsPrefix is put before the name of every group.
+	GroupsPrefix string `mapstructure:"groupsPrefix"`
+	// Claims and Policy are CEL: see package rules.
+	Claims Claims `mapstructure:"claims"`
+	Policy string `mapstructure:"policy" config:"literal"`
 	// Local is config: of the type local.
 	Local *Local `mapstructure:"local" config:"variant"`
 }
@@ -96,6 +109,11 @@ func (c *checker) connector(path string, conn *Connector, ids, domains unique) {
 	const month = 30 * 24 * time.Hour
 	c.lifetime(path+".recheck", *conn.Recheck, 0, month)
 	c.lifetime(path+".staleIfError", *conn.StaleIfError, 0, month)
+	if conn.Timeout == 0 && !c.given(path+".timeout") {
+		conn.Timeout = flow.DefaultTimeout
+	}
+	c.lifetime(path+".timeout", conn.Timeout, 100*time.Millisecond, time.Minute)
+	c.rules(path, conn)
 	if conn.Local != nil {
 		c.people(path+".config.passwords", conn.Local.Passwords)
 	}
