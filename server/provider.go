@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/backchannel"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/garbage"
@@ -112,11 +111,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 func (s *Server) sources() map[string]recheck.Source {
 	sources := make(map[string]recheck.Source)
 	for _, c := range s.cfg.Connectors {
-		var upstream any = c.Password
-		if c.Redirect != nil {
-			upstream = c.Redirect
-		}
-		if r, ok := upstream.(connector.Refresher); ok {
+		if r := c.Refresher(); r != nil || c.KnownWhileSigningIn {
 			sources[c.ID] = recheck.Source{Refresher: r, Recheck: c.Recheck, Accept: c.Accept}
 		}
 	}

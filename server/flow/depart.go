@@ -85,6 +85,34 @@ func (c *Connector) timeout() time.Duration {
 	return DefaultTimeout
 }
 
+// upstream is what the connector is.
+func (c *Connector) upstream() any {
+	if c.Redirect != nil {
+		return c.Redirect
+	}
+	return c.Password
+}
+
+// Background is the connector's, or nil.
+func (c *Connector) Background() connector.Background {
+	b, _ := c.upstream().(connector.Background)
+	return b
+}
+
+// Refresher is the connector's, or nil.
+func (c *Connector) Refresher() connector.Refresher {
+	r, _ := c.upstream().(connector.Refresher)
+	return r
+}
+
+// Ready says why nobody can sign in at the moment, or nil.
+func (c *Connector) Ready() error {
+	if b := c.Background(); b != nil {
+		return b.Ready()
+	}
+	return nil
+}
+
 // accept is who a person is once the operator's rules were applied.
 func (c *Connector) accept(who connector.Identity) (connector.Identity, error) {
 	if who.UserID == "" {

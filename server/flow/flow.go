@@ -55,6 +55,10 @@ type Connector struct {
 	Timeout time.Duration
 	// Recheck says when people of this connector are asked for again.
 	Recheck oauth.Recheck
+	// KnownWhileSigningIn: the connector cannot be asked about people who are not
+	// there, and what it said of them is good for Recheck.After. Without it, such a
+	// connector is believed for as long as a grant lives.
+	KnownWhileSigningIn bool
 }
 
 // Config is what flows depend on. All fields are required.

@@ -44,7 +44,7 @@ func (f *Flow) connectorsPage(w http.ResponseWriter, r *http.Request, v *visit) 
 	p := web.ChooseConnector{Client: clientOf(v)}
 	for _, choice := range oauth.Choices(f.connectors, v.client) {
 		c := f.connector(choice.ID)
-		p.Connectors = append(p.Connectors, web.ConnectorLink{Name: c.Name, Type: c.Type, URL: f.loginPath(v.id, c.ID)})
+		p.Connectors = append(p.Connectors, web.ConnectorLink{Name: c.Name, Type: c.Type, URL: f.loginPath(v.id, c.ID), Down: c.Ready() != nil})
 	}
 	f.stepPage(w, r, v, http.StatusOK, p)
 }
