@@ -51,6 +51,11 @@ var (
 	// ErrGone: the person does not exist any more, or is disabled.
 	ErrGone = errors.New("the person is gone")
 
+	// ErrCannotAsk: about this person the upstream cannot be asked while they are
+	// not there. What it said before is as good as when it fails, and after that
+	// the person has to sign in again.
+	ErrCannotAsk = errors.New("the upstream cannot be asked about the person")
+
 	// ErrUpstream: the upstream could not be asked or answered nonsense. It says
 	// nothing about the person. Wrap it with the cause, for the log.
 	ErrUpstream = errors.New("upstream failed")
@@ -90,7 +95,7 @@ type Refresher interface {
 	// Refresh returns what the upstream says now of the person with that UserID,
 	// whom it described as before (without AMR and Claims). The UserID never
 	// changes. What it returns as Secret takes the place of before's. Its error is
-	// or wraps ErrGone, *DeniedError or ErrUpstream, or is ctx.Err().
+	// or wraps ErrGone, ErrCannotAsk, *DeniedError or ErrUpstream, or is ctx.Err().
 	//
 	// Callers see to it that a person with a Secret is asked about once at a time,
 	// also by several processes.

@@ -136,8 +136,12 @@ func (r *Rechecker) Fresh(ctx context.Context, id storage.Identity) error {
 // bear decides for one of those who waited whether the answer that they have read
 // still stands although the upstream failed.
 func (r *Rechecker) bear(s Source, id storage.Identity, err error) error {
-	if errors.Is(err, connector.ErrUpstream) && s.Recheck.Bearable(id.CheckedAt, r.cfg.Now()) {
+	cannotAsk := errors.Is(err, connector.ErrCannotAsk)
+	if (cannotAsk || errors.Is(err, connector.ErrUpstream)) && s.Recheck.Bearable(id.CheckedAt, r.cfg.Now()) {
 		return nil
+	}
+	if cannotAsk {
+		return ErrSignInAgain
 	}
 	return err
 }
@@ -158,6 +162,8 @@ func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) erro
 	switch {
 	case errors.Is(err, errAnswered):
 		return nil
+	case errors.Is(err, connector.ErrCannotAsk):
+		return err
 	case errors.Is(err, connector.ErrUpstream), errors.Is(err, errStore): // whatever else it wraps
 	case errors.Is(err, connector.ErrGone):
 		return r.revoke(ctx, id, reasonGone)
