@@ -83,7 +83,7 @@ type process struct {
 // compose builds the process from the configuration. Nothing runs yet.
 func compose(cfg *config.Config, logger *slog.Logger) (p *process, err error) {
 	p = &process{cfg: cfg, logger: logger}
-	connectors, err := newConnectors(cfg)
+	connectors, err := newConnectors(cfg, logger)
 	if err != nil {
 		return nil, err
 	}
