@@ -92,7 +92,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 			for n := range each {
 				if i%8 == 0 {
 					next := rechecked(in.Identity, time.Duration(i*each+n)*tick)
-					if err := s.RecheckIdentity(t.Context(), next); err != nil {
+					if err := s.RecheckIdentity(t.Context(), next, nil); err != nil {
 						return err
 					}
 					continue
@@ -119,7 +119,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 			answers[i] = rechecked(in.Identity, time.Duration(at)*tick)
 			answers[i].ExpiresAt = in.Identity.ExpiresAt.Add(time.Duration(at) * time.Hour)
 		}
-		raceOn(t, replicas, func(i int, s storage.Store) error { return s.RecheckIdentity(t.Context(), answers[i]) })
+		raceOn(t, replicas, func(i int, s storage.Store) error { return s.RecheckIdentity(t.Context(), answers[i], nil) })
 		newest := answers[0]
 		for _, answer := range answers {
 			if answer.CheckedAt.After(newest.CheckedAt) {

@@ -31,6 +31,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"rotation", rotationTests},
 		{"identities", identityTests},
 		{"persons", personTests},
+		{"rechecks", recheckTests},
 		{"consents", consentTests},
 		{"failures", failureTests},
 		{"keys", keyTests},
@@ -41,6 +42,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"races of rotation", rotationRaceTests},
 		{"garbage", garbageTests},
 		{"logout", logoutTests},
+		{"arrivals", arrivalTests},
 		{"races of logout", logoutRaceTests},
 		{"cancellation", cancellationTests},
 	} {
@@ -84,6 +86,7 @@ func signIn() storage.SignIn {
 	var in storage.SignIn
 	Fill(&in.Identity)
 	Fill(&in.Session)
+	Fill(&in.SealedSecret)
 	grant := newGrant()
 	in.Identity.ConnectorID, in.Identity.UserID = grant.ConnectorID, grant.UserID
 	in.Session.ConnectorID, in.Session.UserID = grant.ConnectorID, grant.UserID
