@@ -24,16 +24,15 @@ import (
 
 	"github.com/countersign/countersign/e2e/binary"
 	"github.com/countersign/countersign/e2e/script"
+	"github.com/countersign/countersign/storage/storagetest"
 	"github.com/countersign/countersign/storage/storagetest/pgcluster"
 	"github.com/countersign/countersign/storage/storagetest/pgproxy"
 )
 
-// Soak names the variable that asks for the full doses.
-const Soak = "COUNTERSIGN_TEST_SOAK"
-
-// dose is the short one, or the full one where it was asked for.
+// dose is the short one, or the full one where it was asked for: the variable is
+// that of the races of the stores.
 func dose(short, full int) int {
-	if os.Getenv(Soak) != "" {
+	if os.Getenv(storagetest.Long) != "" {
 		return full
 	}
 	return short

@@ -44,8 +44,6 @@ type step struct {
 	do      func(context.Context, storage.Store, Scene) error
 	// again is what the step returns when it is taken once more.
 	again error
-	// fresh: it is about the whole database, and needs one of its own.
-	fresh bool
 }
 
 // Transition takes the step of that name: what the process does that Crash kills.
@@ -78,16 +76,10 @@ func RunCrashes(t *testing.T, create func(t *testing.T) (Database, Crash)) {
 	}
 	open, crash := create(t)
 	s := open(t)
-	for name, taken := range steps {
+	for name := range steps {
 		t.Run(name, func(t *testing.T) {
 			nothing, all := 0, 0
 			for parts := 0; ; parts++ {
-				s, crash := s, crash
-				if taken.fresh {
-					var open Database
-					open, crash = create(t)
-					s = open(t)
-				}
 				through, happened := crashes(t, s, crash, name, parts)
 				if through {
 					break

@@ -169,7 +169,6 @@ var steps = map[string]step{
 			return err
 		},
 		again: storage.ErrNotFound,
-		fresh: true,
 	},
 	"PostponeLogoutDelivery": {
 		prepare: claimed,
