@@ -3,9 +3,13 @@ package faults_test
 import (
 	"context"
 	"errors"
+	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/countersign/countersign/e2e/person"
 	"github.com/countersign/countersign/storage/storagetest/pgcluster"
@@ -25,6 +29,7 @@ func TestFaults(t *testing.T) {
 	}{
 		{"killed replicas", killedReplicas},
 		{"crashed database", crashedDatabase},
+		{"read-only database", readOnlyDatabase},
 		{"swallowed commits", swallowedCommits},
 		{"lost responses", lostResponses},
 		{"full restart", fullRestart},
@@ -60,15 +65,14 @@ func killedReplicas(t *testing.T, w *world) {
 func crashedDatabase(t *testing.T, w *world) {
 	b := newBook(t)
 	l := w.party(b).begin()
+	kept := l.chains(4)
 	for range dose(2, 20) {
 		l.await(t, dose(100, 500))
 		if err := w.cluster.Stop(pgcluster.Immediate); err != nil {
 			t.Fatal(err)
 		}
 		b.count("crashes of the database")
-		w.outages.begin()
-		w.outages.await(t, 50)
-		w.outages.end()
+		l.fails(kept)
 		if err := w.cluster.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -81,6 +85,74 @@ func crashedDatabase(t *testing.T, w *world) {
 	l.await(t, 100)
 	l.settle()
 	b.print(append(always, failedStore, saysSo)...)
+}
+
+// fails is the time in which the store fails. Some chains are given back
+// meanwhile, which nobody may say was done.
+func (l *load) fails(kept []*chain) {
+	l.book.t.Helper()
+	l.outages.begin()
+	for i, c := range kept {
+		ctx, cancel := limited(l.t)
+		_, err := l.post(ctx, l.replicas[i%2], "/revoke", c.client, url.Values{"token": {c.refresh}})
+		cancel()
+		l.check(revocationKept, errors.Is(err, errAgain), "revoking grant %d: %v", c.number, err)
+	}
+	l.outages.await(l.t, 50)
+	l.outages.end()
+}
+
+// chains signs somebody in several times.
+func (p *party) chains(n int) (all []*chain) {
+	for range n {
+		all = append(all, p.login(person.New(callback, p.world), tool))
+	}
+	return all
+}
+
+// F2, F3: PostgreSQL answers, and writes nothing down, as one that follows another.
+func readOnlyDatabase(t *testing.T, w *world) {
+	b := newBook(t)
+	l := w.party(b).begin()
+	kept := l.chains(4)
+	for range dose(2, 20) {
+		l.await(t, dose(100, 500))
+		w.alter(`ALTER SYSTEM SET default_transaction_read_only = on`)
+		b.count("times that the database was read-only")
+		l.fails(kept)
+		w.alter(`ALTER SYSTEM RESET default_transaction_read_only`)
+	}
+	l.await(t, 100)
+	for _, c := range kept {
+		l.check(rotationKept, l.refresh(c, w), "grant %d", c.number)
+	}
+	l.settle()
+	b.print(append(always, failedStore, saysSo)...)
+}
+
+// alter changes a setting of PostgreSQL, for everybody from now on.
+func (w *world) alter(statement string) {
+	w.t.Helper()
+	for _, s := range []string{statement, `SELECT pg_reload_conf()`} {
+		pgcluster.Exec(w.t, w.cluster.DSN(), s)
+	}
+	// The postmaster reads it in its own time, and a connection when it is made.
+	want := "on"
+	if strings.Contains(statement, "RESET") {
+		want = "off"
+	}
+	eventually(w.t, "the new setting", func() bool {
+		conn, err := pgx.Connect(w.t.Context(), w.cluster.DSN())
+		if err != nil {
+			return false
+		}
+		defer conn.Close(w.t.Context())
+		var now string
+		err = conn.QueryRow(w.t.Context(), `SHOW default_transaction_read_only`).Scan(&now)
+		return err == nil && now == want
+	})
+	pgcluster.Exec(w.t, w.cluster.DSN(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'`)
 }
 
 // F4: the database commits, and its answer does not arrive.

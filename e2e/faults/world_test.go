@@ -86,12 +86,15 @@ type world struct {
 	replicas [2]*replica
 	turn     atomic.Int64
 	outages  outages
+	// doors let a few people sign in at once: more would be told to wait, since
+	// checking a password is work.
+	doors chan struct{}
 }
 
 // newWorld starts everything. keys is how long a signing key signs.
 func newWorld(t *testing.T, keys string) *world {
 	t.Helper()
-	w := &world{t: t}
+	w := &world{t: t, doors: make(chan struct{}, 4)}
 	var err error
 	if w.cluster, err = pgcluster.Start(pgcluster.Options{}); err != nil {
 		t.Fatal(err)
@@ -215,14 +218,14 @@ func (r *replica) logs() []string {
 	return files
 }
 
-// outages says whether the database is certainly down.
+// outages says whether the database certainly fails.
 type outages struct {
 	mu     sync.Mutex
-	number int // odd: down
+	number int // odd: it fails
 	asked  int // in this one
 }
 
-// begin and end are called when the database has stopped, and before it starts.
+// begin and end are called when the database fails, and before it is mended.
 func (o *outages) begin() { o.change() }
 func (o *outages) end()   { o.change() }
 
@@ -239,7 +242,7 @@ func (o *outages) now() int {
 	return o.number
 }
 
-// within reports that the database was down from when now returned before.
+// within reports that the database failed from when now returned before.
 func (o *outages) within(before int) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -253,7 +256,7 @@ func (o *outages) within(before int) bool {
 // await waits until so many were answered in this outage.
 func (o *outages) await(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, "answers while the database is down", func() bool {
+	eventually(t, "answers while the database fails", func() bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		return o.asked >= n
