@@ -35,7 +35,7 @@ const young = time.Second
 
 // verify checks an id_token with the keys of every replica that answers.
 func (w *witness) verify(token string) {
-	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	if !w.check(idTokens, err == nil, "%v", err) {
 		return
 	}

@@ -108,14 +108,14 @@ func newWorld(t *testing.T, keys string) *world {
 	w.issuer = "http://" + address(t) + "/dex"
 	dir := t.TempDir()
 	for i := range w.replicas {
-		r := &replica{t: t, dir: dir, name: fmt.Sprint("replica-", i), address: address(t), telemetry: address(t), transport: &http.Transport{MaxIdleConnsPerHost: 100}}
-		text := fmt.Sprintf(configuration, w.issuer, w.cluster.DSNAt(w.proxy.Address()), r.address, r.telemetry, keys, masterSecret, clientSecret)
-		if err := os.WriteFile(r.path(".yaml"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+		r := &replica{t: t, dir: dir, name: fmt.Sprint("replica-", i), transport: &http.Transport{MaxIdleConnsPerHost: 100}}
+		r.config = func(public, telemetry string) string {
+			return fmt.Sprintf(configuration, w.issuer, w.cluster.DSNAt(w.proxy.Address()), public, telemetry, keys, masterSecret, clientSecret)
 		}
 		w.replicas[i] = r
-		r.start()
+		r.settle()
 		t.Cleanup(r.kill)
+		r.start()
 	}
 	return w
 }
@@ -156,14 +156,27 @@ func (w *world) leave(b *book) {
 	}
 }
 
-// replica is one process of the program, at addresses that it keeps.
+// replica is one process of the program, at addresses that it keeps if it can.
 type replica struct {
-	t                  *testing.T
-	dir, name          string
-	address, telemetry string
-	transport          *http.Transport
-	process            *script.Process
-	starts             int
+	t         *testing.T
+	dir, name string
+	config    func(public, telemetry string) string
+	public    atomic.Pointer[string]
+	telemetry string
+	transport *http.Transport
+	process   *script.Process
+	starts    int
+}
+
+// settle gives the replica new addresses.
+func (r *replica) settle() {
+	r.t.Helper()
+	public := address(r.t)
+	r.telemetry = address(r.t)
+	if err := os.WriteFile(r.path(".yaml"), []byte(r.config(public, r.telemetry)), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	r.public.Store(&public)
 }
 
 func (r *replica) path(suffix string) string { return filepath.Join(r.dir, r.name+suffix) }
@@ -171,29 +184,45 @@ func (r *replica) path(suffix string) string { return filepath.Join(r.dir, r.nam
 // RoundTrip leads a request to this replica.
 func (r *replica) RoundTrip(req *http.Request) (*http.Response, error) {
 	here := req.Clone(req.Context())
-	here.URL.Host, here.Host = r.address, req.URL.Host
+	here.URL.Host, here.Host = *r.public.Load(), req.URL.Host
 	return r.transport.RoundTrip(here)
 }
 
-// start starts the replica, and returns how long it took to be ready.
+// start starts the replica, and returns how long it took to be ready. While it was
+// dead, somebody else may have taken its address.
 func (r *replica) start() time.Duration {
 	r.t.Helper()
+	for range 3 {
+		took, err := r.launch()
+		if err == nil {
+			return took
+		}
+		if !strings.Contains(err.Error(), "address already in use") {
+			r.t.Fatal(err)
+		}
+		r.settle()
+	}
+	r.t.Fatal("the addresses were taken three times")
+	return 0
+}
+
+func (r *replica) launch() (time.Duration, error) {
 	r.starts++
 	cmd := exec.Command(binary.Path(r.t), "serve", r.path(".yaml"))
 	cmd.Dir = r.dir
 	began := time.Now()
 	var err error
 	if r.process, err = script.Start(cmd, r.path(fmt.Sprintf("-%d.out", r.starts)), r.path(fmt.Sprintf("-%d.log", r.starts))); err != nil {
-		r.t.Fatal(err)
+		return 0, err
 	}
 	for !r.ready() {
 		if r.process.Ended() || time.Since(began) > patience {
 			log, _ := os.ReadFile(r.path(fmt.Sprintf("-%d.log", r.starts)))
-			r.t.Fatalf("%s does not become ready:\n%s", r.name, log)
+			return 0, fmt.Errorf("%s does not become ready:\n%s", r.name, log)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	return time.Since(began)
+	return time.Since(began), nil
 }
 
 // ready asks the operator's listener.
@@ -207,7 +236,11 @@ func (r *replica) ready() bool {
 }
 
 // kill is kill -9.
-func (r *replica) kill() { r.process.Kill() }
+func (r *replica) kill() {
+	if r.process != nil {
+		r.process.Kill()
+	}
+}
 
 // logs are the files that the replica has written in all its lives.
 func (r *replica) logs() []string {
