@@ -35,6 +35,7 @@ func (s *Server) Run(ctx context.Context) error {
 			"whoever can read the database can sign tokens; set secrets before production")
 	}
 	s.provider.Store(p)
+	s.cfg.Readiness.Changed()
 	close(s.ready)
 	s.cfg.Logger.Info("ready", slog.String("issuer", s.cfg.Policy.Issuer))
 	var running sync.WaitGroup

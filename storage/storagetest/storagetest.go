@@ -1,6 +1,9 @@
 // Package storagetest holds every engine to the promises of package storage. It
 // refuses to know how an engine keeps them: it speaks to the contract alone.
 //
+// Run asks what a store promises to callers and their competitors, RunCrashes what
+// is left of a transition when it is cut off in the middle.
+//
 // Records are filled by reflection, so that a field without a column fails.
 package storagetest
 
