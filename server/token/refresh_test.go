@@ -149,7 +149,7 @@ func (w *world) signIn(scopes ...string) (storage.GrantID, string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return g.ID, w.refreshTokens().Make(oauth.RefreshToken{GrantID: g.ID}.Encode())
+	return g.ID, w.refreshTokens().Make(oauth.NewestRefreshToken(g).Encode())
 }
 
 // revoked is why a grant was revoked; empty: it lives.
@@ -463,30 +463,64 @@ func TestRevokeStoreFails(t *testing.T) {
 	}
 }
 
-// Another client learns nothing and changes nothing with a token that it found.
+// Another client learns nothing and changes nothing with a token that it found,
+// and costs no query: also when it is called so that the token seems to be its
+// own, which costs what a token of its own does.
 func TestForeignToken(t *testing.T) {
 	w := newWorld(t)
-	e := w.endpoint()
 	id, first := w.signIn()
-	if _, err := refresh(t.Context(), t, e, first); err != nil {
+	if _, err := refresh(t.Context(), t, w.endpoint(), first); err != nil {
 		t.Fatal(err)
 	}
 	w.advance(window) // reuse, if it were the client's own
-	foreign := func(pairs ...string) *http.Request { return form(append(pairs, "client_id", "other")...) }
-	out := httptest.NewRecorder()
-	for _, scope := range []string{"", "openid", "openid profile"} {
-		err := e.Token(out, foreign("grant_type", "refresh_token", "refresh_token", first, "scope", scope))
-		if err == nil || err.Error() != oauth.ErrInvalidRefreshToken().Error() {
-			t.Errorf("refresh, scope %q: %v", scope, err)
+	asked := new(asked)
+	e := w.endpoint(func(c *token.Config) { asked.Grants, c.Grants = c.Grants, asked })
+	seeming := oauth.NewestRefreshToken(storage.Grant{ID: id, ClientID: "other"})
+	for _, c := range []struct {
+		name, token string
+		cost        int64
+	}{{"another client's", first, 0}, {"one that seems to be its own", w.refreshTokens().Make(seeming.Encode()), 7}} {
+		foreign := func(pairs ...string) *http.Request { return form(append(pairs, "client_id", "other")...) }
+		out := httptest.NewRecorder()
+		asked.n.Store(0)
+		for _, scope := range []string{"", "openid", "openid profile"} {
+			err := e.Token(out, foreign("grant_type", "refresh_token", "refresh_token", c.token, "scope", scope))
+			if err == nil || err.Error() != oauth.ErrInvalidRefreshToken().Error() {
+				t.Errorf("%s: refresh, scope %q: %v", c.name, scope, err)
+			}
+		}
+		if err := e.Revoke(out, foreign("token", c.token)); err == nil || err.Error() != oauth.ErrForeignToken().Error() {
+			t.Errorf("%s: revoke: %v", c.name, err)
+		}
+		if err := e.Introspect(out, foreign("token", c.token)); err != nil || out.Body.String() != `{"active":false}` {
+			t.Errorf("%s: introspect: %v, %s", c.name, err, out.Body)
+		}
+		if n := asked.n.Load(); n > c.cost || (n == 0) != (c.cost == 0) {
+			t.Errorf("%s: %d queries", c.name, n)
+		}
+		if why := w.revoked(id); why != "" {
+			t.Errorf("%s: revoked: %s", c.name, why)
 		}
 	}
-	if err := e.Revoke(out, foreign("token", first)); oauth.CodeOf(err) != oauth.InvalidGrant {
-		t.Errorf("revoke: %v", err)
-	}
-	if err := e.Introspect(out, foreign("token", first)); err != nil || out.Body.String() != `{"active":false}` {
-		t.Errorf("introspect: %v, %s", err, out.Body)
-	}
-	if why := w.revoked(id); why != "" {
-		t.Errorf("revoked: %s", why)
-	}
+}
+
+// asked counts how often the store is asked for something.
+type asked struct {
+	storage.Grants
+	n atomic.Int64
+}
+
+func (a *asked) Grant(ctx context.Context, id storage.GrantID, now time.Time) (storage.Grant, storage.Identity, error) {
+	a.n.Add(1)
+	return a.Grants.Grant(ctx, id, now)
+}
+
+func (a *asked) RotateGrant(ctx context.Context, in storage.Rotation) (storage.Grant, storage.Identity, error) {
+	a.n.Add(1)
+	return a.Grants.RotateGrant(ctx, in)
+}
+
+func (a *asked) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (bool, error) {
+	a.n.Add(1)
+	return a.Grants.RevokeGrant(ctx, id, now, reason)
 }
