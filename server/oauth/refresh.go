@@ -125,8 +125,9 @@ func ErrRefreshTokenReused() error {
 
 // NewRotation is the step that a refresh takes when nothing is in its way. The
 // store takes it only if the token is the newest of a live grant of this client,
-// not idle for too long, and the identity was checked after checkedAfter.
-func NewRotation(t RefreshToken, client storage.Client, p Policy, checkedAfter time.Time, userAgent, ipAddress string, now time.Time) storage.Rotation {
+// not idle for too long, and the identity was checked after the limit of its
+// connector.
+func NewRotation(t RefreshToken, client storage.Client, p Policy, checkedAfter []storage.CheckLimit, userAgent, ipAddress string, now time.Time) storage.Rotation {
 	policy := RefreshPolicyOf(p, client)
 	next := t.Generation + 1
 	if policy.DisableRotation {

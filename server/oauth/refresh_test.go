@@ -182,7 +182,7 @@ func TestParseRefreshRequest(t *testing.T) {
 
 // The step that is tried before anything is known.
 func TestNewRotation(t *testing.T) {
-	checkedAfter := now.Add(-5 * time.Minute)
+	checkedAfter := []storage.CheckLimit{{ConnectorID: "ldap", After: now.Add(-5 * time.Minute)}}
 	want := storage.Rotation{
 		ID: grant().ID, ClientID: "web", Generation: 5, Next: 6, Now: now,
 		UsedAfter: now.Add(-12 * time.Hour), CheckedAfter: checkedAfter, UserAgent: "kubectl", IPAddress: "192.0.2.1",

@@ -137,7 +137,7 @@ func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.Refres
 			return g, id, err
 		}
 		// The identity is as fresh as it can be: only the grant decides now.
-		checkedAfter = time.Time{}
+		checkedAfter = nil
 	}
 	return storage.Grant{}, storage.Identity{}, fmt.Errorf("%w: a refresh lost %d races in a row", storage.ErrUnavailable, maxTurns)
 }

@@ -117,11 +117,16 @@ func (w *world) refreshTokens() *seal.Tokens {
 
 func (w *world) rechecker(upstream connector.Refresher) *recheck.Rechecker {
 	w.t.Helper()
-	c := recheck.Config{Store: w.store, Sources: map[string]recheck.Source{}, Now: w.now, Logger: slog.New(slog.DiscardHandler)}
+	sources := map[string]recheck.Source{}
 	if upstream != nil {
-		c.Sources["ldap"] = recheck.Source{Refresher: upstream, Recheck: oauth.Recheck{After: after, StaleIfError: time.Hour}}
+		sources["ldap"] = recheck.Source{Refresher: upstream, Recheck: oauth.Recheck{After: after, StaleIfError: time.Hour}}
 	}
-	r, err := recheck.New(c)
+	return w.recheckerOf(sources)
+}
+
+func (w *world) recheckerOf(sources map[string]recheck.Source) *recheck.Rechecker {
+	w.t.Helper()
+	r, err := recheck.New(recheck.Config{Store: w.store, Sources: sources, Now: w.now, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -503,6 +508,45 @@ func TestForeignToken(t *testing.T) {
 		}
 	}
 }
+
+// A refresh is one statement whatever other connectors want to be asked: one that
+// is strict, or cannot be asked at all, costs the people of others nothing.
+func TestOneStatementAtEachConnector(t *testing.T) {
+	strict := recheck.Source{Refresher: upstream(echo), Recheck: oauth.Recheck{After: time.Second, StaleIfError: time.Hour}}
+	lax := strict
+	lax.Recheck.After = 2 * time.Hour
+	never := strict
+	never.Recheck.After = 0
+	for name, c := range map[string]struct {
+		ldap *recheck.Source
+		cost int64
+	}{"cannot be asked": {nil, 1}, "is never asked": {&never, 1}, "is asked rarely": {&lax, 1}, "is asked each time": {&strict, 3}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			sources := map[string]recheck.Source{"strict": strict, "lax": lax, "never": never}
+			if c.ldap != nil {
+				sources["ldap"] = *c.ldap
+			}
+			asked := &asked{Grants: w.store}
+			e := w.endpoint(func(cfg *token.Config) { cfg.Grants, cfg.Rechecker = asked, w.recheckerOf(sources) })
+			_, next := w.signIn()
+			for range 2 {
+				w.advance(time.Hour - time.Minute)
+				asked.n.Store(0)
+				var err error
+				if next, err = refresh(t.Context(), t, e, next); err != nil {
+					t.Fatal(err)
+				}
+				if n := asked.n.Load(); n != c.cost {
+					t.Errorf("%d statements", n)
+				}
+			}
+		})
+	}
+}
+
+// echo says what it is told.
+func echo(before connector.Identity) (connector.Identity, error) { return before, nil }
 
 // asked counts how often the store is asked for something.
 type asked struct {
