@@ -143,6 +143,7 @@ func (r *refreshers) finish(keys keySet, client string, o *outcome) (checked int
 type cost struct {
 	server, database     time.Duration
 	statements, logBytes float64
+	allocations          float64
 }
 
 // measured runs a load and takes its cost.
@@ -151,25 +152,37 @@ func (w *world) measured(ctx context.Context, load func() outcome) (o outcome, c
 	if err != nil {
 		return o, c, err
 	}
+	mallocs, err := w.server.metric("go_memstats_mallocs_total")
+	if err != nil {
+		return o, c, err
+	}
 	server, err := cpuOf(w.server.pid())
 	if err != nil {
 		return o, c, err
 	}
 	o = load()
+	serverAfter, err := cpuOf(w.server.pid())
+	if err != nil {
+		return o, c, err
+	}
 	after, err := w.db.counters(ctx)
 	if err != nil {
 		return o, c, err
 	}
-	serverAfter, err := cpuOf(w.server.pid())
+	mallocsAfter, err := w.server.metric("go_memstats_mallocs_total")
 	if err != nil || o.count() == 0 {
 		return o, c, err
 	}
 	did := after.since(before)
 	each := func(d time.Duration) time.Duration { return d / time.Duration(o.count()) }
-	return o, cost{each(serverAfter - server), each(did.cpu), float64(did.statements) / o.count(), float64(did.logBytes) / o.count()}, nil
+	return o, cost{
+		server: each(serverAfter - server), database: each(did.cpu),
+		statements: float64(did.statements) / o.count(), logBytes: float64(did.logBytes) / o.count(),
+		allocations: (mallocsAfter - mallocs) / o.count(),
+	}, nil
 }
 
-const refreshTitle = "alg\tcallers\tgrants/s\tp50 ms\tp95 ms\tp99 ms\tserver µs\tPostgreSQL µs\tstatements\tWAL bytes\terrors\t\n"
+const refreshTitle = "alg\tcallers\tgrants/s\tp50 ms\tp95 ms\tp99 ms\tserver µs\tallocs\tPostgreSQL µs\tstatements\tWAL bytes\terrors\t\n"
 
 // refreshes measures the closed loop on the small table.
 func (b *bench) refreshes(ctx context.Context) error {
@@ -182,7 +195,7 @@ func (b *bench) refreshes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\nrefreshes, closed loop, %d grants (each of server, PostgreSQL, statements, WAL: of one grant)\n", b.small.rows)
+	fmt.Printf("\nrefreshes, closed loop, %d grants (server, allocations, PostgreSQL, statements and WAL are of one grant)\n", b.small.rows)
 	fmt.Fprint(b.out, refreshTitle)
 	for client, id := range clientIDs {
 		for _, callers := range concurrency {
@@ -252,9 +265,9 @@ func (b *bench) profile(ctx context.Context, w *world, client, callers int) <-ch
 }
 
 func (b *bench) row(alg string, callers int, o outcome, c cost) {
-	fmt.Fprintf(b.out, "%s\t%d\t%.0f\t%s\t%s\t%s\t%d\t%d\t%.2f\t%.0f\t%d\t\n", alg, callers, o.rate(),
+	fmt.Fprintf(b.out, "%s\t%d\t%.0f\t%s\t%s\t%s\t%d\t%.0f\t%d\t%.2f\t%.0f\t%d\t\n", alg, callers, o.rate(),
 		milliseconds(o.percentile(50)), milliseconds(o.percentile(95)), milliseconds(o.percentile(99)),
-		c.server.Microseconds(), c.database.Microseconds(), c.statements, c.logBytes, o.failures)
+		c.server.Microseconds(), c.allocations, c.database.Microseconds(), c.statements, c.logBytes, o.failures)
 }
 
 func milliseconds(d time.Duration) string {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/countersign/countersign/e2e/script"
@@ -152,6 +153,25 @@ const userAgent = "kubectl/v1.34.1 (linux/amd64) kubernetes/93248f9"
 func (s *server) profile(ctx context.Context, seconds int, file string) error {
 	address := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.telemetry, seconds)
 	return s.fetch(ctx, address, file)
+}
+
+// metric is one of the program's own.
+func (s *server) metric(name string) (float64, error) {
+	w, err := dial(s.telemetry)
+	if err != nil {
+		return 0, err
+	}
+	defer w.close()
+	_, body, err := w.send(fmt.Appendf(nil, "GET /metrics HTTP/1.1\r\nHost: %s\r\n\r\n", s.telemetry))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, found := bytes.Cut(body, []byte("\n"+name+" "))
+	if !found {
+		return 0, fmt.Errorf("there is no metric %s", name)
+	}
+	value, _, _ := bytes.Cut(rest, []byte("\n"))
+	return strconv.ParseFloat(string(value), 64)
 }
 
 func (s *server) fetch(ctx context.Context, address, file string) error {
