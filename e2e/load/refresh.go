@@ -235,9 +235,8 @@ func (b *bench) closedRefreshes(ctx context.Context, w *world, client, callers i
 		return o, c, err
 	}
 	warm := closedLoop(ctx, all, b.o.warm)
-	profiled := b.profile(ctx, w, client, callers)
 	o, c, err = w.measured(ctx, func() outcome { return closedLoop(ctx, all, b.o.measure) })
-	if err := errors.Join(err, <-profiled); err != nil {
+	if err != nil {
 		return o, c, err
 	}
 	o.failures += warm.failures
@@ -249,19 +248,22 @@ func (b *bench) closedRefreshes(ctx context.Context, w *world, client, callers i
 	return o, c, ctx.Err()
 }
 
-// profile takes the profile that was asked for, while its load goes on.
-func (b *bench) profile(ctx context.Context, w *world, client, callers int) <-chan error {
-	done := make(chan error, 1)
-	if b.o.profile == "" || clientIDs[client] != "es256" || callers != compared {
-		done <- nil
-		return done
-	}
+// profiled takes the profiles that were asked for, while their load goes on.
+func (b *bench) profiled(ctx context.Context) error {
+	taken := make(chan error, 1)
+	inside := "http://" + b.small.server.telemetry + "/debug/pprof/"
 	go func() {
-		seconds := max(1, int(b.o.measure.Seconds())-1)
-		err := w.server.profile(ctx, seconds, b.o.profile)
-		done <- errors.Join(err, w.server.fetch(ctx, "http://"+w.server.telemetry+"/debug/pprof/allocs", b.o.profile+".allocs"))
+		seconds := max(1, int((b.o.warm + b.o.measure).Seconds()))
+		taken <- errors.Join(b.small.server.fetch(ctx, fmt.Sprint(inside, "profile?seconds=", seconds), b.o.profile),
+			b.small.server.fetch(ctx, inside+"allocs", b.o.profile+".allocs"))
 	}()
-	return done
+	fmt.Fprint(b.out, refreshTitle)
+	o, c, err := b.closedRefreshes(ctx, b.small, client, compared)
+	if err := errors.Join(err, <-taken); err != nil {
+		return err
+	}
+	b.row("ES256", compared, o, c)
+	return b.out.Flush()
 }
 
 func (b *bench) row(alg string, callers int, o outcome, c cost) {

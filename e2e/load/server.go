@@ -149,12 +149,6 @@ func (s *server) post(client, form string) []byte {
 
 const userAgent = "kubectl/v1.34.1 (linux/amd64) kubernetes/93248f9"
 
-// profile writes what the CPU did in the next seconds.
-func (s *server) profile(ctx context.Context, seconds int, file string) error {
-	address := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.telemetry, seconds)
-	return s.fetch(ctx, address, file)
-}
-
 // metric is one of the program's own.
 func (s *server) metric(name string) (float64, error) {
 	w, err := dial(s.telemetry)
@@ -174,6 +168,7 @@ func (s *server) metric(name string) (float64, error) {
 	return strconv.ParseFloat(string(value), 64)
 }
 
+// fetch puts a document into a file.
 func (s *server) fetch(ctx context.Context, address, file string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
