@@ -250,6 +250,9 @@ func (b *bench) closedRefreshes(ctx context.Context, w *world, client, callers i
 
 // profiled takes the profiles that were asked for, while their load goes on.
 func (b *bench) profiled(ctx context.Context) error {
+	if err := b.touch(ctx, b.small, client); err != nil {
+		return err
+	}
 	taken := make(chan error, 1)
 	inside := "http://" + b.small.server.telemetry + "/debug/pprof/"
 	go func() {
