@@ -32,6 +32,8 @@ type bench struct {
 	cluster *pgcluster.Cluster
 	tokens  *seal.Tokens
 	small   *world
+	// servers are all that were started.
+	servers []*server
 	out     *tabwriter.Writer
 	got     measured
 	// failures are all requests that went wrong, failure the first.
@@ -105,6 +107,7 @@ func (b *bench) newWorld(ctx context.Context, name string, rows int) (*world, er
 	if w.server, err = newServer(b.o.binary, dir, db.dsn); err != nil {
 		return nil, err
 	}
+	b.servers = append(b.servers, w.server)
 	if _, err = w.server.start(ctx); err != nil { // it makes the schema and its keys
 		return nil, err
 	}
@@ -126,8 +129,8 @@ func (b *bench) newWorld(ctx context.Context, name string, rows int) (*world, er
 }
 
 func (b *bench) close() {
-	if b.small != nil {
-		b.small.server.stop()
+	for _, s := range b.servers {
+		s.stop()
 	}
 	if b.cluster != nil {
 		if err := b.cluster.Close(); err != nil {
