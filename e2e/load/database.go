@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -58,10 +57,6 @@ func newDatabase(ctx context.Context, cluster *pgcluster.Cluster, name string) (
 	first, _, _ := strings.Cut(string(pid), "\n")
 	d.postmaster, err = strconv.Atoi(first)
 	return d, err
-}
-
-func (d *database) close(ctx context.Context) error {
-	return errors.Join(d.conn.Close(ctx), d.aside.Close(ctx))
 }
 
 // counters are what the database has done so far.
