@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/backchannel"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/garbage"
+	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/logout"
 	"github.com/countersign/countersign/server/oauth"
@@ -42,7 +42,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	p.keys, err = keys.New(keys.Config{
 		Store: s.cfg.Store, Keyring: keyring, Algorithms: s.signingAlgs(),
 		RotationPeriod: s.cfg.KeyRotation, MaxTokenLifetime: s.maxTokenLifetime(),
-		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
+		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger, Audit: s.cfg.Audit,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing signing keys: %w", err)
@@ -59,7 +59,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	}
 	p.telling, err = backchannel.New(backchannel.Config{
 		Policy: s.cfg.Policy, Store: s.cfg.Store, Clients: s.clients, Sign: p.keys.Sign,
-		Count: s.cfg.Metrics.LogoutDelivery, Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
+		Count: s.cfg.Metrics.LogoutDelivery, Audit: s.cfg.Audit, Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -76,7 +76,10 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		return nil, err
 	}
 	codes := keyring.Tokens("code", "csc_", codeBytes)
-	rechecker, err := recheck.New(recheck.Config{Store: s.cfg.Store, Sources: s.sources(), Now: s.cfg.Now, Logger: s.cfg.Logger})
+	secrets := identity.NewSecrets(keyring)
+	rechecker, err := recheck.New(recheck.Config{
+		Store: s.cfg.Store, Secrets: secrets, Sources: s.sources(), Audit: s.cfg.Audit, Now: s.cfg.Now, Logger: s.cfg.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +95,8 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		RefreshTokens: keyring.Tokens("refresh", "csr_", oauth.RefreshTokenBytes),
 		Rechecker:     rechecker, Connectors: s.connectorIDs(),
 		Sign: p.keys.Sign, Verify: p.keys.Verify, CountToken: s.cfg.Metrics.Token,
-		Now: s.cfg.Now, Random: s.cfg.Random,
+		Audit: s.cfg.Audit,
+		Now:   s.cfg.Now, Random: s.cfg.Random,
 	})
 	if err != nil {
 		return nil, err
@@ -111,8 +115,8 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 func (s *Server) sources() map[string]recheck.Source {
 	sources := make(map[string]recheck.Source)
 	for _, c := range s.cfg.Connectors {
-		if r, ok := c.Password.(connector.Refresher); ok {
-			sources[c.ID] = recheck.Source{Refresher: r, Recheck: c.Recheck}
+		if r := c.Refresher(); r != nil || c.KnownWhileSigningIn {
+			sources[c.ID] = recheck.Source{Refresher: r, Recheck: c.Recheck, Accept: c.Accept}
 		}
 	}
 	return sources
@@ -136,8 +140,10 @@ func (s *Server) newFlow(p *provider, keyring *seal.Keyring, codes *seal.Tokens)
 		RememberDefault: s.cfg.Sessions.RememberDefault,
 		Clients:         s.clients, Store: s.cfg.Store, Connectors: s.cfg.Connectors,
 		Browsers: p.browsers, Limiter: limiter, Keyring: keyring, Codes: codes, Site: s.site,
+		Tickets: keyring.Tokens("arrival", "csu_", flow.ArrivalBytes), Secrets: identity.NewSecrets(keyring),
 		VerifyIDToken: p.verifyHint,
 		CountLogin:    s.cfg.Metrics.Login,
+		Audit:         s.cfg.Audit,
 		Now:           s.cfg.Now, Random: s.cfg.Random,
 	})
 }
@@ -156,7 +162,7 @@ func (s *Server) newLogout(p *provider, keyring *seal.Keyring) (*logout.Endpoint
 	return logout.New(logout.Config{
 		Policy: s.cfg.Policy, Path: s.base() + oauth.PathEndSession, Lifetime: s.cfg.FlowLifetime,
 		Clients: s.clients, Browsers: p.browsers, Keyring: keyring, Site: s.site,
-		Guard: guard, VerifyIDToken: p.verifyHint, Now: s.cfg.Now,
+		Guard: guard, VerifyIDToken: p.verifyHint, Audit: s.cfg.Audit, Now: s.cfg.Now,
 	})
 }
 

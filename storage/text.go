@@ -75,6 +75,13 @@ func (g *Grant) check() error {
 	return CheckKeys(g.ClientID, g.ConnectorID, g.UserID)
 }
 
+// Check returns what every engine must refuse about a redemption as ErrInvalid,
+// and makes its description text.
+func (in *Redemption) Check() error {
+	in.UserAgent = Describe(in.UserAgent)
+	return CheckText(in.IPAddress)
+}
+
 // Check returns what every engine must refuse about a rotation as ErrInvalid,
 // and makes its description text.
 func (in *Rotation) Check() error {
@@ -96,6 +103,14 @@ func (i Identity) Check() error {
 		return err
 	}
 	return CheckText(i)
+}
+
+// Check returns what every engine must refuse about an arrival as ErrInvalid.
+func (a Arrival) Check() error {
+	if len(a.Sealed) == 0 {
+		return fmt.Errorf("%w: an arrival is empty", ErrInvalid)
+	}
+	return CheckKeys(a.ConnectorID)
 }
 
 // CheckKeys returns ErrInvalid if one of the ids is not text or too long to be

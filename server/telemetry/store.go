@@ -52,7 +52,7 @@ func (s *store) Session(ctx context.Context, idHash [32]byte, now time.Time) (_ 
 	return s.Store.Session(ctx, idHash, now)
 }
 
-func (s *store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (err error) {
+func (s *store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (ended bool, err error) {
 	ctx, end := s.call(ctx, "EndSession")
 	defer end(&err)
 	return s.Store.EndSession(ctx, idHash, with)
@@ -70,10 +70,10 @@ func (s *store) Grant(ctx context.Context, id storage.GrantID, now time.Time) (_
 	return s.Store.Grant(ctx, id, now)
 }
 
-func (s *store) RedeemCode(ctx context.Context, id storage.GrantID, now, expiresAt time.Time) (err error) {
+func (s *store) RedeemCode(ctx context.Context, in storage.Redemption) (err error) {
 	ctx, end := s.call(ctx, "RedeemCode")
 	defer end(&err)
-	return s.Store.RedeemCode(ctx, id, now, expiresAt)
+	return s.Store.RedeemCode(ctx, in)
 }
 
 func (s *store) RotateGrant(ctx context.Context, in storage.Rotation) (_ storage.Grant, _ storage.Identity, err error) {
@@ -88,10 +88,28 @@ func (s *store) RevokeGrantsOf(ctx context.Context, connectorID, userID string, 
 	return s.Store.RevokeGrantsOf(ctx, connectorID, userID, now, reason)
 }
 
-func (s *store) RecheckIdentity(ctx context.Context, id storage.Identity) (err error) {
+func (s *store) RecheckIdentity(ctx context.Context, id storage.Identity, sealedSecret []byte) (err error) {
 	ctx, end := s.call(ctx, "RecheckIdentity")
 	defer end(&err)
-	return s.Store.RecheckIdentity(ctx, id)
+	return s.Store.RecheckIdentity(ctx, id, sealedSecret)
+}
+
+func (s *store) ClaimRecheck(ctx context.Context, in storage.RecheckClaim) (_ storage.Identity, _ []byte, err error) {
+	ctx, end := s.call(ctx, "ClaimRecheck")
+	defer end(&err)
+	return s.Store.ClaimRecheck(ctx, in)
+}
+
+func (s *store) KeepArrival(ctx context.Context, a storage.Arrival, now time.Time) (err error) {
+	ctx, end := s.call(ctx, "KeepArrival")
+	defer end(&err)
+	return s.Store.KeepArrival(ctx, a, now)
+}
+
+func (s *store) TakeArrival(ctx context.Context, id [32]byte, now time.Time) (_ storage.Arrival, err error) {
+	ctx, end := s.call(ctx, "TakeArrival")
+	defer end(&err)
+	return s.Store.TakeArrival(ctx, id, now)
 }
 
 func (s *store) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (_ bool, err error) {
@@ -130,7 +148,7 @@ func (s *store) AddSigningKey(ctx context.Context, key storage.SigningKey) (err 
 	return s.Store.AddSigningKey(ctx, key)
 }
 
-func (s *store) DeleteSigningKey(ctx context.Context, kid string) (err error) {
+func (s *store) DeleteSigningKey(ctx context.Context, kid string) (deleted bool, err error) {
 	ctx, end := s.call(ctx, "DeleteSigningKey")
 	defer end(&err)
 	return s.Store.DeleteSigningKey(ctx, kid)

@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"time"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
@@ -77,7 +77,8 @@ func (e *Endpoint) checkRefreshed(ctx context.Context, client storage.Client, g 
 		return fmt.Errorf("loading the audiences: %w", err)
 	}
 	if err := oauth.CheckRefreshed(g, client, e.cfg.Connectors, peers); err != nil {
-		return e.revoke(ctx, g.ID, reasonNotAllowed, e.now(), err)
+		return e.revoke(ctx, g.ID, reasonNotAllowed, err,
+			audit.GrantRevoked{Grant: audit.GrantOf(g), By: audit.ByConfiguration, Reason: reasonNotAllowed})
 	}
 	return nil
 }
@@ -116,6 +117,7 @@ func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.Refres
 		step := oauth.NewRotation(t, client, e.cfg.Policy, checkedAfter, request.UserAgent(r), request.AddressText(ctx), now)
 		g, id, err := e.cfg.Grants.RotateGrant(ctx, step)
 		if err == nil {
+			e.cfg.Audit.Write(ctx, audit.TokenRefreshed{Grant: audit.GrantOf(g), Generation: g.Generation})
 			return g, id, nil
 		}
 		if !errors.Is(err, storage.ErrConflict) {
@@ -127,9 +129,12 @@ func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.Refres
 		switch verdict, err := oauth.Refresh(g, client, t, e.cfg.Policy, now); verdict {
 		case oauth.RefreshRepeat:
 			request.Note(ctx, slog.Bool("refresh_repeated", true))
+			e.cfg.Audit.Write(ctx, audit.TokenRepeated{Grant: audit.GrantOf(g), Generation: g.Generation, HeldBy: audit.HolderOf(g)})
 			return g, id, nil
 		case oauth.RefreshReuse:
-			return g, id, e.revoke(ctx, g.ID, reasonReused, now, err)
+			return g, id, e.revoke(ctx, g.ID, reasonReused, err, audit.TokenReused{
+				Grant: audit.GrantOf(g), Generation: g.Generation, Presented: t.Generation, HeldBy: audit.HolderOf(g),
+			})
 		case oauth.RefreshRefuse:
 			return g, id, err
 		}
@@ -145,18 +150,23 @@ func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.Refres
 // fresh rechecks the person of a grant.
 func (e *Endpoint) fresh(ctx context.Context, id storage.Identity) error {
 	err := e.cfg.Rechecker.Fresh(ctx, id)
-	if errors.Is(err, recheck.ErrGone) {
+	if errors.Is(err, recheck.ErrGone) || errors.Is(err, recheck.ErrSignInAgain) {
 		return oauth.ErrInvalidRefreshToken()
 	}
 	return err
 }
 
 // revoke ends a grant before the refusal is sent, also when the client has hung up:
-// whoever replays a token could do that to escape.
-func (e *Endpoint) revoke(ctx context.Context, id storage.GrantID, reason string, now time.Time, refusal error) error {
+// whoever replays a token could do that to escape. The record is written if it was
+// this call that ended the grant.
+func (e *Endpoint) revoke(ctx context.Context, id storage.GrantID, reason string, refusal error, record audit.Event) error {
 	request.Note(ctx, slog.String("grant", id.String()), slog.String("revoked", reason))
-	if _, err := e.cfg.Grants.RevokeGrant(context.WithoutCancel(ctx), id, now, reason); err != nil {
+	ended, err := e.cfg.Grants.RevokeGrant(context.WithoutCancel(ctx), id, e.now(), reason)
+	if err != nil {
 		return fmt.Errorf("revoking a grant: %w", err)
+	}
+	if ended {
+		e.cfg.Audit.Write(ctx, record)
 	}
 	return refusal
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/countersign/countersign/storage"
 )
@@ -35,7 +36,7 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 	}
 	return s.transition(ctx, "signing in", func(ctx context.Context, conn *pgx.Conn) error {
 		return batch(ctx, conn, func(b *pgx.Batch) {
-			queueIdentity(b, in.Identity)
+			queueIdentity(b, in.Identity, in.SealedSecret)
 			if in.Replaces != [32]byte{} {
 				queueEnding(b, in.Replaces, in.Session.SID, in.Ending)
 			}
@@ -51,18 +52,19 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 	})
 }
 
-func queueIdentity(b *pgx.Batch, i storage.Identity) {
+func queueIdentity(b *pgx.Batch, i storage.Identity, sealedSecret []byte) {
 	b.Queue(`
 		INSERT INTO identities (connector_id, user_id, name, preferred_username, email,
-			email_verified, groups, checked_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+			email_verified, groups, checked_at, expires_at, upstream_sealed)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (connector_id, user_id) DO UPDATE SET
 			name = excluded.name, preferred_username = excluded.preferred_username,
 			email = excluded.email, email_verified = excluded.email_verified,
 			groups = excluded.groups, checked_at = excluded.checked_at,
-			expires_at = greatest(identities.expires_at, excluded.expires_at)`,
+			expires_at = greatest(identities.expires_at, excluded.expires_at),
+			upstream_sealed = excluded.upstream_sealed, asked_until = '0001-01-01 00:00:00+00'`,
 		i.ConnectorID, i.UserID, i.Name, i.PreferredUsername, i.Email,
-		i.EmailVerified, list(i.Groups), i.CheckedAt, i.ExpiresAt)
+		i.EmailVerified, list(i.Groups), i.CheckedAt, i.ExpiresAt, blob(sealedSecret))
 }
 
 func queueSession(b *pgx.Batch, s storage.Session) {
@@ -93,13 +95,19 @@ func (s *Store) Session(ctx context.Context, idHash [32]byte, now time.Time) (st
 }
 
 // EndSession implements storage.Sessions.
-func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) error {
+func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (ended bool, err error) {
 	if err := with.Check(); err != nil {
-		return err
+		return false, err
 	}
-	return s.transition(ctx, "ending a session", func(ctx context.Context, conn *pgx.Conn) error {
-		return batch(ctx, conn, func(b *pgx.Batch) { queueEnding(b, idHash, "", with) })
+	err = s.transition(ctx, "ending a session", func(ctx context.Context, conn *pgx.Conn) error {
+		return batch(ctx, conn, func(b *pgx.Batch) {
+			queueEnding(b, idHash, "", with).Exec(func(locked pgconn.CommandTag) error {
+				ended = locked.RowsAffected() > 0
+				return nil
+			})
+		})
 	})
+	return ended && err == nil, err
 }
 
 // Two statements end a session: the first waits for authorizations that hold it,
@@ -121,8 +129,10 @@ const (
 		ON CONFLICT DO NOTHING`
 )
 
-func queueEnding(b *pgx.Batch, idHash [32]byte, livesOn string, with storage.Ending) {
-	b.Queue(lockSession, idHash[:])
+// queueEnding returns the first statement, which finds the session, if it is there.
+func queueEnding(b *pgx.Batch, idHash [32]byte, livesOn string, with storage.Ending) (locked *pgx.QueuedQuery) {
+	locked = b.Queue(lockSession, idHash[:])
 	b.Queue(endSession, idHash[:], livesOn, with.Now, list(with.RevokeClientIDs), with.Reason,
 		list(with.TellClientIDs), with.TellUntil)
+	return locked
 }

@@ -34,7 +34,7 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 		return err
 	}
 	return s.write(ctx, "signing in", func(tx *tx) error {
-		if err := upsertIdentity(tx, in.Identity); err != nil {
+		if err := upsertIdentity(tx, in.Identity, in.SealedSecret); err != nil {
 			return err
 		}
 		if err := replaceSession(tx, in); err != nil {
@@ -50,18 +50,19 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 	})
 }
 
-func upsertIdentity(tx *tx, i storage.Identity) error {
+func upsertIdentity(tx *tx, i storage.Identity, sealedSecret []byte) error {
 	_, err := tx.Exec(`
 		INSERT INTO identities (connector_id, user_id, name, preferred_username, email,
-			email_verified, groups, checked_at, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+			email_verified, groups, checked_at, expires_at, upstream_sealed)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (connector_id, user_id) DO UPDATE SET
 			name = excluded.name, preferred_username = excluded.preferred_username,
 			email = excluded.email, email_verified = excluded.email_verified,
 			groups = excluded.groups, checked_at = excluded.checked_at,
-			expires_at = max(expires_at, excluded.expires_at)`,
+			expires_at = max(expires_at, excluded.expires_at),
+			upstream_sealed = excluded.upstream_sealed, asked_until = -62135596800000000`,
 		i.ConnectorID, i.UserID, i.Name, i.PreferredUsername, i.Email,
-		i.EmailVerified, list(i.Groups), micros(i.CheckedAt), micros(i.ExpiresAt))
+		i.EmailVerified, list(i.Groups), micros(i.CheckedAt), micros(i.ExpiresAt), blob(sealedSecret))
 	return err
 }
 
@@ -98,13 +99,17 @@ func (s *Store) Session(ctx context.Context, idHash [32]byte, now time.Time) (st
 }
 
 // EndSession implements storage.Sessions.
-func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) error {
+func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (ended bool, err error) {
 	if err := with.Check(); err != nil {
-		return err
+		return false, err
 	}
-	return s.write(ctx, "ending a session", func(tx *tx) error {
+	err = s.write(ctx, "ending a session", func(tx *tx) error {
+		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE id_hash = ?)`, idHash[:]).Scan(&ended); err != nil {
+			return err
+		}
 		return endSession(tx, idHash, "", with)
 	})
+	return ended && err == nil, err
 }
 
 // endSession deletes a session, and ends what ends with it unless its SID lives
