@@ -114,7 +114,6 @@ func (s *tap) RedeemCode(ctx context.Context, in storage.Redemption) error {
 	return s.around(ctx, "RedeemCode", func() error { return s.Store.RedeemCode(ctx, in) })
 }
 
-
 func (s *tap) RotateGrant(ctx context.Context, in storage.Rotation) (a storage.Grant, b storage.Identity, err error) {
 	err = s.around(ctx, "RotateGrant", func() (err error) { a, b, err = s.Store.RotateGrant(ctx, in); return err })
 	return a, b, err

@@ -19,6 +19,7 @@ import (
 
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/clients"
+	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
@@ -126,7 +127,7 @@ func (w *world) rechecker(upstream connector.Refresher) *recheck.Rechecker {
 
 func (w *world) recheckerOf(sources map[string]recheck.Source) *recheck.Rechecker {
 	w.t.Helper()
-	r, err := recheck.New(recheck.Config{Store: w.store, Sources: sources, Now: w.now, Logger: slog.New(slog.DiscardHandler)})
+	r, err := recheck.New(recheck.Config{Store: w.store, Secrets: identity.NewSecrets(w.keyring), Sources: sources, Now: w.now, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
