@@ -43,19 +43,10 @@ first, then running requests are given web.limits.shutdownTimeout to finish.`,
 			if err != nil {
 				return err
 			}
-			if _, chosen := os.LookupEnv("GOGC"); !chosen {
-				debug.SetGCPercent(gcPercent)
-			}
 			return serve(cmd.Context(), cfg, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 }
-
-// gcPercent is how much garbage may pile up, in percent of what lives, unless the
-// environment says (GOGC; GOMEMLIMIT bounds it in any case). Little lives here:
-// Go's default would collect every few hundred requests, for a tenth of the
-// processor's time, to save a handful of megabytes.
-const gcPercent = 200
 
 // serve runs the provider until ctx ends. Logs go to logs. Audit records go to out
 // if they have no file, and else a hint for people who try it out.
