@@ -143,7 +143,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 			grant := grants[i%len(grants)]
 			switch i % 4 {
 			case 0:
-				n, err := s.RevokeGrantsOf(t.Context(), grant.ConnectorID, grant.UserID, epoch, fmt.Sprint("all ", i))
+				n, err := revokeOf(t.Context(), s, grant.ConnectorID, grant.UserID, epoch, fmt.Sprint("all ", i))
 				ended.Add(int64(n))
 				return err
 			case 1:
@@ -269,7 +269,7 @@ func (c *chain) revoke(ctx context.Context, s storage.Store) error {
 		if did, err := s.RevokeGrant(ctx, c.in.Grant.ID, epoch, "one"); err != nil || !did {
 			return fmt.Errorf("revoked: %v, %w", did, err)
 		}
-	} else if n, err := s.RevokeGrantsOf(ctx, c.in.Grant.ConnectorID, c.in.Grant.UserID, epoch, "all"); err != nil || n != 1 {
+	} else if n, err := revokeOf(ctx, s, c.in.Grant.ConnectorID, c.in.Grant.UserID, epoch, "all"); err != nil || n != 1 {
 		return fmt.Errorf("revoked: %d, %w", n, err)
 	}
 	c.ended.Store(true)
