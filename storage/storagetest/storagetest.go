@@ -42,6 +42,8 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"garbage", garbageTests},
 		{"logout", logoutTests},
 		{"races of logout", logoutRaceTests},
+		{"revocation", revocationTests},
+		{"races of revocation", revocationRaceTests},
 		{"cancellation", cancellationTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
