@@ -14,6 +14,7 @@ import (
 	"github.com/countersign/countersign/server/logout"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
+	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/server/session"
 	"github.com/countersign/countersign/server/throttle"
@@ -32,6 +33,7 @@ type provider struct {
 	telling  *backchannel.Deliverer
 	token    *token.Endpoint
 	browsers *session.Browsers
+	revoker  *revocation.Revoker
 	metadata document
 }
 
@@ -49,13 +51,6 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	}
 	if err := p.keys.Load(ctx); err != nil {
 		return nil, err
-	}
-	p.garbage, err = garbage.New(garbage.Config{
-		Store: s.cfg.Store, Interval: s.cfg.GarbageInterval, Count: s.cfg.Metrics.Garbage,
-		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("preparing garbage collection: %w", err)
 	}
 	p.telling, err = backchannel.New(backchannel.Config{
 		Policy: s.cfg.Policy, Store: s.cfg.Store, Clients: s.clients, Sign: p.keys.Sign,
@@ -75,8 +70,24 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	if err != nil {
 		return nil, err
 	}
+	p.garbage, err = garbage.New(garbage.Config{
+		Store: s.cfg.Store, Interval: s.cfg.GarbageInterval, Count: s.cfg.Metrics.Garbage,
+		Ending: p.browsers.Ending, Ended: p.browsers.Ended, IdleTimeout: s.cfg.Sessions.IdleTimeout,
+		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing garbage collection: %w", err)
+	}
+	p.revoker, err = revocation.New(revocation.Config{
+		Store: s.cfg.Store, Ending: p.browsers.Ending, Ended: p.browsers.Ended, Now: s.cfg.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
 	codes := keyring.Tokens("code", "csc_", codeBytes)
-	rechecker, err := recheck.New(recheck.Config{Store: s.cfg.Store, Sources: s.sources(), Now: s.cfg.Now, Logger: s.cfg.Logger})
+	rechecker, err := recheck.New(recheck.Config{
+		Store: s.cfg.Store, Revoker: p.revoker, Sources: s.sources(), Now: s.cfg.Now, Logger: s.cfg.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +98,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		return nil, err
 	}
 	p.token, err = token.New(token.Config{
-		Policy: s.cfg.Policy, Clients: s.clients, Grants: s.cfg.Store,
+		Policy: s.cfg.Policy, Clients: s.clients, Grants: s.cfg.Store, Revoker: p.revoker,
 		Codes: codes, AccessTokens: keyring.Tokens("access", "csa_", oauth.AccessTokenBytes),
 		RefreshTokens: keyring.Tokens("refresh", "csr_", oauth.RefreshTokenBytes),
 		Rechecker:     rechecker, Connectors: s.connectorIDs(),

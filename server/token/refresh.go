@@ -148,8 +148,8 @@ func (e *Endpoint) fresh(ctx context.Context, id storage.Identity) error {
 // whoever replays a token could do that to escape.
 func (e *Endpoint) revoke(ctx context.Context, id storage.GrantID, reason string, now time.Time, refusal error) error {
 	request.Note(ctx, slog.String("grant", id.String()), slog.String("revoked", reason))
-	if _, err := e.cfg.Grants.RevokeGrant(context.WithoutCancel(ctx), id, now, reason); err != nil {
-		return fmt.Errorf("revoking a grant: %w", err)
+	if _, err := e.cfg.Revoker.Grant(context.WithoutCancel(ctx), id, now, reason); err != nil {
+		return err
 	}
 	return refusal
 }

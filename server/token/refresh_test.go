@@ -22,6 +22,7 @@ import (
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
+	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/server/token"
 	"github.com/countersign/countersign/storage"
@@ -93,6 +94,7 @@ func (w *world) endpoint(options ...func(*token.Config)) *token.Endpoint {
 	for _, o := range options {
 		o(&c)
 	}
+	c.Revoker = w.revoker(c.Grants)
 	e, err := token.New(c)
 	if err != nil {
 		w.t.Fatal(err)
@@ -115,9 +117,24 @@ func (w *world) refreshTokens() *seal.Tokens {
 	return w.keyring.Tokens("refresh", "csr_", oauth.RefreshTokenBytes)
 }
 
+func (w *world) revoker(grants storage.Grants) *revocation.Revoker {
+	w.t.Helper()
+	r, err := revocation.New(revocation.Config{
+		Store: struct {
+			storage.Grants
+			storage.Sessions
+		}{grants, w.store}, Ended: func() {}, Now: w.now,
+		Ending: func() storage.Ending { return storage.Ending{Now: w.now()} },
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
 func (w *world) rechecker(upstream connector.Refresher) *recheck.Rechecker {
 	w.t.Helper()
-	c := recheck.Config{Store: w.store, Sources: map[string]recheck.Source{}, Now: w.now, Logger: slog.New(slog.DiscardHandler)}
+	c := recheck.Config{Store: w.store, Revoker: w.revoker(w.store), Sources: map[string]recheck.Source{}, Now: w.now, Logger: slog.New(slog.DiscardHandler)}
 	if upstream != nil {
 		c.Sources["ldap"] = recheck.Source{Refresher: upstream, Recheck: oauth.Recheck{After: after, StaleIfError: time.Hour}}
 	}
