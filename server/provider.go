@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/account"
 	"github.com/countersign/countersign/server/backchannel"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/garbage"
@@ -29,6 +30,7 @@ type provider struct {
 	keys     *keys.Keys
 	garbage  *garbage.Collector
 	flow     *flow.Flow
+	account  *account.Account
 	logout   *logout.Endpoint
 	telling  *backchannel.Deliverer
 	token    *token.Endpoint
@@ -95,6 +97,9 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		return nil, err
 	}
 	if p.logout, err = s.newLogout(p, keyring); err != nil {
+		return nil, err
+	}
+	if p.account, err = s.newAccount(p, keyring); err != nil {
 		return nil, err
 	}
 	p.token, err = token.New(token.Config{
@@ -168,6 +173,14 @@ func (s *Server) newLogout(p *provider, keyring *seal.Keyring) (*logout.Endpoint
 		Policy: s.cfg.Policy, Path: s.base() + oauth.PathEndSession, Lifetime: s.cfg.FlowLifetime,
 		Clients: s.clients, Browsers: p.browsers, Keyring: keyring, Site: s.site,
 		Guard: guard, VerifyIDToken: p.verifyHint, Now: s.cfg.Now,
+	})
+}
+
+func (s *Server) newAccount(p *provider, keyring *seal.Keyring) (*account.Account, error) {
+	return account.New(account.Config{
+		Policy: s.cfg.Policy, Path: s.base() + flow.PathAccount, SignedOut: s.base() + oauth.PathEndSession,
+		Store: s.cfg.Store, Clients: s.clients, Browsers: p.browsers, Revoker: p.revoker, Keyring: keyring,
+		SignIn: p.flow.BeginOwn, Site: s.site, Now: s.cfg.Now,
 	})
 }
 

@@ -29,6 +29,8 @@ type state struct {
 	// LoginSID and AccountSID: see oauth.Situation.
 	LoginSID   string `json:"l,omitempty"`
 	AccountSID string `json:"k,omitempty"`
+	// Own: the person is on the way to the account page, and Request is empty.
+	Own bool `json:"w,omitempty"`
 	// EndedAt is when the flow was answered; see again. Milliseconds since 1970.
 	EndedAt int64 `json:"e,omitempty"`
 }
