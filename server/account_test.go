@@ -292,7 +292,7 @@ func TestAccountWithAThousandGrants(t *testing.T) {
 			if err := w.store.Authorize(t.Context(), storage.Authorization{Grant: g, Session: session.IDHash}); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.store.RedeemCode(t.Context(), g.ID, now, now.Add(24*time.Hour)); err != nil {
+			if err := w.store.RedeemCode(t.Context(), storage.Redemption{ID: g.ID, Now: now, ExpiresAt: now.Add(24 * time.Hour)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -367,4 +367,26 @@ func TestAccountOutage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who ended what, on the account page, and how much of it.
+func TestAuditOfTheAccountPage(t *testing.T) {
+	onEngines(t, func(t *testing.T, engine string) {
+		var log trail
+		w := newWorld(t, engine, auditing(&log))
+		mine, lost := w.holds(alice, alicePassword), w.holds(alice, alicePassword)
+		grant, page := w.grantOf(lost, "app"), w.account(mine.browser)
+		log.next(t)
+		by := []any{"by", "person", "user_id", "user-alice", "connector_id", "staff"}
+		w.press(mine.browser, page, "grant", grant.String())
+		says(t, log.expect(t, "one app", "grant.revoked"), append(by, "client_id", "app", "sid", lost.sid, "grant_id", grant.String())...)
+		w.submit(mine.browser, page, "grant", grant.String())
+		log.expect(t, "the same again")
+		w.press(mine.browser, page, "session", lost.sid)
+		says(t, log.expect(t, "a browser", "sessions.ended"), append(by, "sid", lost.sid, "sessions", 1.0)...)
+		w.press(mine.browser, page, "end", "apps")
+		says(t, log.expect(t, "all apps", "grants.revoked"), append(by, "grants", 3.0, "reason", "revoked_by_person")...)
+		w.press(mine.browser, page, "end", "all")
+		says(t, log.expect(t, "everything", "sessions.ended", "grants.revoked"), append(by, "grants", 0.0)...)
+	})
 }

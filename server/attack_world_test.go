@@ -96,8 +96,9 @@ func (s *tap) Session(ctx context.Context, h [32]byte, now time.Time) (a storage
 	return a, b, err
 }
 
-func (s *tap) EndSession(ctx context.Context, h [32]byte, with storage.Ending) error {
-	return s.around(ctx, "EndSession", func() error { return s.Store.EndSession(ctx, h, with) })
+func (s *tap) EndSession(ctx context.Context, h [32]byte, with storage.Ending) (done bool, err error) {
+	err = s.around(ctx, "EndSession", func() (err error) { done, err = s.Store.EndSession(ctx, h, with); return err })
+	return done, err
 }
 
 func (s *tap) EndSessions(ctx context.Context, in storage.SessionEnd) (done storage.Revoked, err error) {
@@ -129,8 +130,13 @@ func (s *tap) Grant(ctx context.Context, id storage.GrantID, now time.Time) (a s
 	return a, b, err
 }
 
-func (s *tap) RedeemCode(ctx context.Context, id storage.GrantID, now, until time.Time) error {
-	return s.around(ctx, "RedeemCode", func() error { return s.Store.RedeemCode(ctx, id, now, until) })
+func (s *tap) RedeemCode(ctx context.Context, in storage.Redemption) error {
+	return s.around(ctx, "RedeemCode", func() error { return s.Store.RedeemCode(ctx, in) })
+}
+
+func (s *tap) RotateGrant(ctx context.Context, in storage.Rotation) (a storage.Grant, b storage.Identity, err error) {
+	err = s.around(ctx, "RotateGrant", func() (err error) { a, b, err = s.Store.RotateGrant(ctx, in); return err })
+	return a, b, err
 }
 
 func (s *tap) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (done bool, err error) {

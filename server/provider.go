@@ -46,7 +46,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	p.keys, err = keys.New(keys.Config{
 		Store: s.cfg.Store, Keyring: keyring, Algorithms: s.signingAlgs(),
 		RotationPeriod: s.cfg.KeyRotation, MaxTokenLifetime: s.maxTokenLifetime(),
-		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
+		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger, Audit: s.cfg.Audit,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing signing keys: %w", err)
@@ -56,7 +56,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	}
 	p.telling, err = backchannel.New(backchannel.Config{
 		Policy: s.cfg.Policy, Store: s.cfg.Store, Clients: s.clients, Sign: p.keys.Sign,
-		Count: s.cfg.Metrics.LogoutDelivery, Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
+		Count: s.cfg.Metrics.LogoutDelivery, Audit: s.cfg.Audit, Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -81,14 +81,14 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		return nil, fmt.Errorf("preparing garbage collection: %w", err)
 	}
 	p.revoker, err = revocation.New(revocation.Config{
-		Store: s.cfg.Store, Ending: p.browsers.Ending, Ended: p.browsers.Ended, Now: s.cfg.Now,
+		Store: s.cfg.Store, Ending: p.browsers.Ending, Ended: p.browsers.Ended, Audit: s.cfg.Audit, Now: s.cfg.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
 	codes := keyring.Tokens("code", "csc_", codeBytes)
 	rechecker, err := recheck.New(recheck.Config{
-		Store: s.cfg.Store, Revoker: p.revoker, Sources: s.sources(), Now: s.cfg.Now, Logger: s.cfg.Logger,
+		Store: s.cfg.Store, Revoker: p.revoker, Sources: s.sources(), Audit: s.cfg.Audit, Now: s.cfg.Now, Logger: s.cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -108,7 +108,8 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		RefreshTokens: keyring.Tokens("refresh", "csr_", oauth.RefreshTokenBytes),
 		Rechecker:     rechecker, Connectors: s.connectorIDs(),
 		Sign: p.keys.Sign, Verify: p.keys.Verify, CountToken: s.cfg.Metrics.Token,
-		Now: s.cfg.Now, Random: s.cfg.Random,
+		Audit: s.cfg.Audit,
+		Now:   s.cfg.Now, Random: s.cfg.Random,
 	})
 	if err != nil {
 		return nil, err
@@ -154,6 +155,7 @@ func (s *Server) newFlow(p *provider, keyring *seal.Keyring, codes *seal.Tokens)
 		Browsers: p.browsers, Limiter: limiter, Keyring: keyring, Codes: codes, Site: s.site,
 		VerifyIDToken: p.verifyHint,
 		CountLogin:    s.cfg.Metrics.Login,
+		Audit:         s.cfg.Audit,
 		Now:           s.cfg.Now, Random: s.cfg.Random,
 	})
 }
@@ -172,7 +174,7 @@ func (s *Server) newLogout(p *provider, keyring *seal.Keyring) (*logout.Endpoint
 	return logout.New(logout.Config{
 		Policy: s.cfg.Policy, Path: s.base() + oauth.PathEndSession, Lifetime: s.cfg.FlowLifetime,
 		Clients: s.clients, Browsers: p.browsers, Keyring: keyring, Site: s.site,
-		Guard: guard, VerifyIDToken: p.verifyHint, Now: s.cfg.Now,
+		Guard: guard, VerifyIDToken: p.verifyHint, Audit: s.cfg.Audit, Now: s.cfg.Now,
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/e2e/person"
 	"github.com/countersign/countersign/server"
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/garbage"
 	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/storage"
@@ -42,6 +43,9 @@ func (w *world) revoker() *revocation.Revoker {
 	}
 	return r
 }
+
+// test is why the tests revoke.
+var test = revocation.Cause{By: audit.ByAdministrator, Reason: "test"}
 
 // holding is a person's browser, with what app and other have of it.
 type holding struct {
@@ -116,41 +120,41 @@ func TestRevocationWorksAtTheNextUseEverywhere(t *testing.T) {
 		want   result
 	}{
 		"a grant": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (c revocation.Count, err error) {
-			done, err := r.Grant(w.t.Context(), id, w.clock.now(), "test")
+			done, err := r.Grant(w.t.Context(), id, "test")
 			if !done {
 				err = errors.Join(err, errors.New("not done"))
 			}
 			return c, err
 		}, result{revocation.Count{}, left(true, "other"), all, all}},
 		"a grant of a person": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (revocation.Count, error) {
-			return r.GrantOf(w.t.Context(), alices, id, "test")
+			return r.GrantOf(w.t.Context(), alices, id, test)
 		}, result{revocation.Count{Grants: 1}, left(true, "other"), all, all}},
 		"a grant of another person": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (revocation.Count, error) {
-			return r.GrantOf(w.t.Context(), revocation.Person{ConnectorID: "staff", UserID: "user-bob"}, id, "test")
+			return r.GrantOf(w.t.Context(), revocation.Person{ConnectorID: "staff", UserID: "user-bob"}, id, test)
 		}, result{revocation.Count{}, all, all, all}},
 		"a person's grants": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (revocation.Count, error) {
-			return r.GrantsOf(w.t.Context(), alices, "test")
+			return r.GrantsOf(w.t.Context(), alices, test)
 		}, result{revocation.Count{Grants: 4}, left(true), left(true), all}},
 		"a browser": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (revocation.Count, error) {
-			return r.Session(w.t.Context(), mine.sid, "test")
+			return r.Session(w.t.Context(), mine.sid, test)
 		}, result{revocation.Count{Sessions: 1}, left(false, "other"), all, all}},
 		"a browser of another person": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (revocation.Count, error) {
-			return r.SessionOf(w.t.Context(), revocation.Person{ConnectorID: "staff", UserID: "user-bob"}, mine.sid, "test")
+			return r.SessionOf(w.t.Context(), revocation.Person{ConnectorID: "staff", UserID: "user-bob"}, mine.sid, test)
 		}, result{revocation.Count{}, all, all, all}},
 		"a person": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (revocation.Count, error) {
-			return r.Person(w.t.Context(), alices, "test")
+			return r.Person(w.t.Context(), alices, test)
 		}, result{revocation.Count{Sessions: 2, Grants: 4}, left(false), left(false), all}},
 		"a client": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (revocation.Count, error) {
-			return r.Client(w.t.Context(), "app", "test")
+			return r.Client(w.t.Context(), "app", test)
 		}, result{revocation.Count{Grants: 3}, left(true, "other"), left(true, "other"), left(true, "other")}},
 		"a connector": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (revocation.Count, error) {
-			return r.Connector(w.t.Context(), "staff", "test")
+			return r.Connector(w.t.Context(), "staff", test)
 		}, result{revocation.Count{Sessions: 3, Grants: 6}, left(false), left(false), left(false)}},
 		"another connector": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (revocation.Count, error) {
-			return r.Connector(w.t.Context(), "staf", "test")
+			return r.Connector(w.t.Context(), "staf", test)
 		}, result{revocation.Count{}, all, all, all}},
 		"everything": {func(r *revocation.Revoker, w *world, mine holding, id storage.GrantID) (revocation.Count, error) {
-			return r.Everything(w.t.Context(), "test")
+			return r.Everything(w.t.Context(), test)
 		}, result{revocation.Count{Sessions: 3, Grants: 6}, left(false), left(false), left(false)}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -202,10 +206,10 @@ func TestRevocationOfNobody(t *testing.T) {
 	nobody := []revocation.Person{{}, {ConnectorID: "staff"}, {UserID: "user-alice"}}
 	for _, p := range nobody {
 		for name, call := range map[string]func() (revocation.Count, error){
-			"Person":    func() (revocation.Count, error) { return r.Person(ctx, p, "test") },
-			"GrantsOf":  func() (revocation.Count, error) { return r.GrantsOf(ctx, p, "test") },
-			"GrantOf":   func() (revocation.Count, error) { return r.GrantOf(ctx, p, w.grantOf(h, "app"), "test") },
-			"SessionOf": func() (revocation.Count, error) { return r.SessionOf(ctx, p, h.sid, "test") },
+			"Person":    func() (revocation.Count, error) { return r.Person(ctx, p, test) },
+			"GrantsOf":  func() (revocation.Count, error) { return r.GrantsOf(ctx, p, test) },
+			"GrantOf":   func() (revocation.Count, error) { return r.GrantOf(ctx, p, w.grantOf(h, "app"), test) },
+			"SessionOf": func() (revocation.Count, error) { return r.SessionOf(ctx, p, h.sid, test) },
 		} {
 			if c, err := call(); err == nil || c != (revocation.Count{}) {
 				t.Errorf("%s of %+v: %+v, %v", name, p, c, err)
@@ -213,8 +217,8 @@ func TestRevocationOfNobody(t *testing.T) {
 		}
 	}
 	for name, call := range map[string]func() (revocation.Count, error){
-		"Client":    func() (revocation.Count, error) { return r.Client(ctx, "", "test") },
-		"Connector": func() (revocation.Count, error) { return r.Connector(ctx, "", "test") },
+		"Client":    func() (revocation.Count, error) { return r.Client(ctx, "", test) },
+		"Connector": func() (revocation.Count, error) { return r.Connector(ctx, "", test) },
 	} {
 		if c, err := call(); err == nil || c != (revocation.Count{}) {
 			t.Errorf("%s: %+v, %v", name, c, err)
@@ -222,10 +226,10 @@ func TestRevocationOfNobody(t *testing.T) {
 	}
 	alices := revocation.Person{ConnectorID: "staff", UserID: "user-alice"}
 	for name, call := range map[string]func() (revocation.Count, error){
-		"no session":  func() (revocation.Count, error) { return r.Session(ctx, "", "test") },
-		"no text":     func() (revocation.Count, error) { return r.SessionOf(ctx, alices, "\x00\xff", "test") },
-		"no grant":    func() (revocation.Count, error) { return r.GrantOf(ctx, alices, storage.GrantID{}, "test") },
-		"the unknown": func() (revocation.Count, error) { return r.Session(ctx, "unknown", "test") },
+		"no session":  func() (revocation.Count, error) { return r.Session(ctx, "", test) },
+		"no text":     func() (revocation.Count, error) { return r.SessionOf(ctx, alices, "\x00\xff", test) },
+		"no grant":    func() (revocation.Count, error) { return r.GrantOf(ctx, alices, storage.GrantID{}, test) },
+		"the unknown": func() (revocation.Count, error) { return r.Session(ctx, "unknown", test) },
 	} {
 		if c, err := call(); err != nil || c != (revocation.Count{}) {
 			t.Errorf("%s: %+v, %v", name, c, err)

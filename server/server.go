@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/oauth"
@@ -84,8 +85,10 @@ type Config struct {
 	Readiness *telemetry.Readiness
 	Tracing   *telemetry.Tracing
 	Logger    *slog.Logger
-	Now       func() time.Time
-	Random    io.Reader
+	// Audit takes the records of who did what; nil: there are none.
+	Audit  *audit.Log
+	Now    func() time.Time
+	Random io.Reader
 }
 
 // Server is the provider.

@@ -16,6 +16,7 @@ const maxClockSkew = 30 * time.Second
 func (s *Server) watch() {
 	s.cfg.Readiness.Add("database", s.checkDatabase)
 	s.cfg.Readiness.Warn("clock", s.checkClock)
+	s.cfg.Readiness.Warn("audit", func(context.Context) error { return s.cfg.Audit.Check() })
 	s.cfg.Metrics.Keys(s.keyAges)
 	s.cfg.Readiness.Add("provider", func(context.Context) error {
 		if s.provider.Load() == nil {

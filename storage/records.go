@@ -161,6 +161,18 @@ type Grant struct {
 	IPAddress string
 }
 
+// Redemption is the argument of Grants.RedeemCode.
+type Redemption struct {
+	ID  GrantID
+	Now time.Time
+	// ExpiresAt is that of the grant from now on.
+	ExpiresAt time.Time
+	// UserAgent and IPAddress are of who redeems the code, and so has the first
+	// refresh token.
+	UserAgent string
+	IPAddress string
+}
+
 // Rotation is the argument of Grants.RotateGrant.
 type Rotation struct {
 	ID GrantID

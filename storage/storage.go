@@ -115,9 +115,9 @@ type Sessions interface {
 	// Idle expiry is a policy, decided by the caller from LastUsedAt.
 	Session(ctx context.Context, idHash [32]byte, now time.Time) (Session, Identity, error)
 
-	// EndSession deletes a session, and ends what ends with it (see Ending).
-	// Deleting one that is not there is no error and ends nothing.
-	EndSession(ctx context.Context, idHash [32]byte, with Ending) error
+	// EndSession deletes a session, and ends what ends with it (see Ending). It
+	// reports whether this call did it; one that is not there is (false, nil).
+	EndSession(ctx context.Context, idHash [32]byte, with Ending) (bool, error)
 
 	// EndSessions deletes up to Limit sessions of a selection, whose person has
 	// authenticated by Before, and ends what ends with each (see Ending), after
@@ -147,12 +147,13 @@ type Grants interface {
 	Grant(ctx context.Context, id GrantID, now time.Time) (Grant, Identity, error)
 
 	// RedeemCode moves a grant from "code issued" to "code redeemed": it sets
-	// CodeRedeemedAt and RefreshedAt to now and ExpiresAt to expiresAt, moves the
-	// identity's ExpiresAt so that it is not before, if and only if the code
-	// was not redeemed, CodeExpiresAt is after now, the grant is neither revoked
-	// nor expired, and its identity is still there. Otherwise ErrConflict, also
-	// when there is no such grant. Among racing redeemers exactly one wins.
-	RedeemCode(ctx context.Context, id GrantID, now, expiresAt time.Time) error
+	// CodeRedeemedAt and RefreshedAt to Now, RefreshedUserAgent,
+	// RefreshedIPAddress and ExpiresAt, moves the identity's ExpiresAt so that it
+	// is not before, if and only if the code was not redeemed, CodeExpiresAt is
+	// after Now, the grant is neither revoked nor expired at Now, and its identity
+	// is still there. Otherwise ErrConflict, also when there is no such grant.
+	// Among racing redeemers exactly one wins.
+	RedeemCode(ctx context.Context, in Redemption) error
 
 	// RotateGrant moves a grant from the generation of its newest refresh token
 	// to the next, and returns it as it is then, with its identity: it sets
@@ -224,8 +225,9 @@ type SigningKeys interface {
 	// is taken: another replica was first, reload and look again.
 	AddSigningKey(ctx context.Context, key SigningKey) error
 
-	// DeleteSigningKey removes a key. Deleting one that is gone is no error.
-	DeleteSigningKey(ctx context.Context, kid string) error
+	// DeleteSigningKey removes a key. It reports whether this call did it; one that
+	// is gone is (false, nil).
+	DeleteSigningKey(ctx context.Context, kid string) (bool, error)
 }
 
 // Leases say which replica does a periodic job. They save work; correctness

@@ -76,6 +76,13 @@ func (g *Grant) check() error {
 	return CheckKeys(g.ClientID, g.ConnectorID, g.UserID)
 }
 
+// Check returns what every engine must refuse about a redemption as ErrInvalid,
+// and makes its description text.
+func (in *Redemption) Check() error {
+	in.UserAgent = Describe(in.UserAgent)
+	return CheckText(in.IPAddress)
+}
+
 // Check returns what every engine must refuse about a rotation as ErrInvalid,
 // and makes its description text.
 func (in *Rotation) Check() error {

@@ -34,7 +34,7 @@ func checkConfig(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := compose(cfg, slog.New(slog.DiscardHandler))
+	p, err := compose(cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

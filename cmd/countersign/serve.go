@@ -19,6 +19,7 @@ import (
 
 	"github.com/countersign/countersign/cmd/countersign/config"
 	"github.com/countersign/countersign/server"
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/listen"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/telemetry"
@@ -47,8 +48,8 @@ first, then running requests are given web.limits.shutdownTimeout to finish.`,
 	}
 }
 
-// serve runs the provider until ctx ends. Logs go to logs, a hint for people who
-// try it out to out.
+// serve runs the provider until ctx ends. Logs go to logs. Audit records go to out
+// if they have no file, and else a hint for people who try it out.
 func serve(ctx context.Context, cfg *config.Config, out, logs io.Writer) error {
 	logger, err := telemetry.NewLogger(logs, cfg.Logger.Level.String(), cfg.Logger.Format)
 	if err != nil {
@@ -57,7 +58,12 @@ func serve(ctx context.Context, cfg *config.Config, out, logs io.Writer) error {
 	for _, w := range cfg.Warnings {
 		logger.Warn(w)
 	}
-	p, err := compose(cfg, logger)
+	records, closeRecords, err := auditOutput(cfg.Audit, out)
+	if err != nil {
+		return err
+	}
+	defer closeRecords()
+	p, err := compose(cfg, records, logger)
 	if err != nil {
 		return err
 	}
@@ -65,7 +71,9 @@ func serve(ctx context.Context, cfg *config.Config, out, logs io.Writer) error {
 	if err := p.listen(); err != nil {
 		return err
 	}
-	go p.hint(ctx, out)
+	if records != out { // a stream of records holds nothing else
+		go p.hint(ctx, out)
+	}
 	return p.run(ctx)
 }
 
@@ -80,8 +88,9 @@ type process struct {
 	inside   *listen.Server // nil without telemetry.http
 }
 
-// compose builds the process from the configuration. Nothing runs yet.
-func compose(cfg *config.Config, logger *slog.Logger) (p *process, err error) {
+// compose builds the process from the configuration, with audit records for an
+// output that is not nil. Nothing runs yet.
+func compose(cfg *config.Config, auditing io.Writer, logger *slog.Logger) (p *process, err error) {
 	p = &process{cfg: cfg, logger: logger}
 	connectors, err := newConnectors(cfg)
 	if err != nil {
@@ -94,6 +103,13 @@ func compose(cfg *config.Config, logger *slog.Logger) (p *process, err error) {
 	info, _ := debug.ReadBuildInfo()
 	release, revision := identify(version, info)
 	metrics := telemetry.NewMetrics(telemetry.MetricsConfig{Version: release, Revision: revision, Now: time.Now, Connectors: ids})
+	var auditLog *audit.Log
+	if auditing != nil {
+		auditLog, err = audit.New(audit.Config{Output: auditing, Count: metrics.AuditRecord, Logger: logger, Now: time.Now})
+		if err != nil {
+			return nil, err
+		}
+	}
 	readiness, err := telemetry.NewReadiness(telemetry.ReadinessConfig{Now: time.Now})
 	if err != nil {
 		return nil, err
@@ -120,7 +136,7 @@ func compose(cfg *config.Config, logger *slog.Logger) (p *process, err error) {
 		AllowedOrigins: cfg.Web.AllowedOrigins, TrustedProxies: cfg.Web.TrustedProxies,
 		MaxBody: int64(cfg.Web.Limits.MaxBodyBytes),
 		Metrics: metrics, Readiness: readiness, Tracing: p.tracing,
-		Logger: logger, Now: time.Now, Random: rand.Reader,
+		Logger: logger, Audit: auditLog, Now: time.Now, Random: rand.Reader,
 	})
 	if err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/revocation"
@@ -31,10 +32,10 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
-// Reasons for which grants are revoked.
-const (
-	reasonEnded   = "revoked_by_person"
-	reasonSession = "session_ended_by_person"
+// Why things end here.
+var (
+	ended        = revocation.Cause{By: audit.ByPerson, Reason: "revoked_by_person"}
+	sessionEnded = revocation.Cause{By: audit.ByPerson, Reason: "session_ended_by_person"}
 )
 
 // confirmed is how long a confirmation is shown for, on a page that is reloaded.
@@ -134,21 +135,21 @@ func (a *Account) end(w http.ResponseWriter, r *http.Request, current *session.C
 	done := web.DoneNothing
 	switch {
 	case form.Get("end") == "all":
-		if _, err = a.cfg.Revoker.Person(ctx, who, reasonEnded); err == nil {
+		if _, err = a.cfg.Revoker.Person(ctx, who, ended); err == nil {
 			return a.leave(w, r)
 		}
 	case form.Get("end") == "apps":
 		done = web.DoneApps
-		_, err = a.cfg.Revoker.GrantsOf(ctx, who, reasonEnded)
+		_, err = a.cfg.Revoker.GrantsOf(ctx, who, ended)
 	case form.Get("session") != "":
 		done = web.DoneBrowser
-		_, err = a.cfg.Revoker.SessionOf(ctx, who, form.Get("session"), reasonSession)
+		_, err = a.cfg.Revoker.SessionOf(ctx, who, form.Get("session"), sessionEnded)
 		if err == nil && form.Get("session") == current.Session.SID {
 			return a.leave(w, r)
 		}
 	case form.Get("grant") != "":
 		done = web.DoneApp
-		_, err = a.cfg.Revoker.GrantOf(ctx, who, grantID(form.Get("grant")), reasonEnded)
+		_, err = a.cfg.Revoker.GrantOf(ctx, who, grantID(form.Get("grant")), ended)
 	}
 	if err != nil {
 		return err
@@ -163,7 +164,7 @@ func (a *Account) end(w http.ResponseWriter, r *http.Request, current *session.C
 
 // leave goes where nobody needs to be signed in, without the cookie.
 func (a *Account) leave(w http.ResponseWriter, r *http.Request) error {
-	if err := a.cfg.Browsers.End(r.Context(), w, r); err != nil {
+	if _, err := a.cfg.Browsers.End(r.Context(), w, r); err != nil {
 		return err
 	}
 	seeOther(w, a.cfg.SignedOut)

@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/storage"
@@ -49,7 +50,7 @@ const (
 	resultDropped   = "dropped" // the client is gone, or asks for it no more
 )
 
-// Config is what New needs. All fields are required.
+// Config is what New needs. All fields but Audit are required.
 type Config struct {
 	Policy  oauth.Policy
 	Store   storage.LogoutDeliveries
@@ -57,7 +58,9 @@ type Config struct {
 	// Sign makes a compact JWS with the given algorithm and `typ`.
 	Sign func(alg, typ string, claims any) (compact, kid string, err error)
 	// Count is told the result of each attempt.
-	Count  func(result string)
+	Count func(result string)
+	// Audit may be nil.
+	Audit  *audit.Log
 	Now    func() time.Time
 	Random io.Reader
 	Logger *slog.Logger
@@ -80,7 +83,7 @@ type Deliverer struct {
 func New(cfg Config) (*Deliverer, error) {
 	if cfg.Store == nil || cfg.Clients == nil || cfg.Sign == nil || cfg.Count == nil || cfg.Now == nil ||
 		cfg.Random == nil || cfg.Logger == nil {
-		return nil, errors.New("backchannel: every field of Config is required")
+		return nil, errors.New("backchannel: every field of Config but Audit is required")
 	}
 	return &Deliverer{
 		cfg: cfg, wake: make(chan struct{}, 1), lanes: lanes{byClient: map[string]*lane{}},
@@ -186,7 +189,9 @@ func (d *Deliverer) deliver(ctx context.Context, delivery storage.LogoutDelivery
 	if !d.now().Before(delivery.ExpiresAt) {
 		d.cfg.Logger.WarnContext(ctx, "giving up to tell a client of an ended session",
 			slog.String("client", client.ID), slog.Int64("attempts", delivery.Attempts-1), slog.Time("ended", delivery.EndedAt))
-		d.finish(ctx, delivery, resultExpired)
+		if d.finish(ctx, delivery, resultExpired) {
+			d.cfg.Audit.Write(ctx, audit.LogoutAbandoned{Session: sessionOf(delivery), ClientID: client.ID, Attempts: delivery.Attempts - 1})
+		}
 		return nil
 	}
 	token, err := d.token(*client, delivery)
@@ -195,6 +200,7 @@ func (d *Deliverer) deliver(ctx context.Context, delivery storage.LogoutDelivery
 		return nil
 	}
 	if failed = d.send(ctx, *client, token); failed == nil {
+		d.cfg.Audit.Write(ctx, audit.LogoutDelivered{Session: sessionOf(delivery), ClientID: client.ID, Attempts: delivery.Attempts})
 		d.finish(ctx, delivery, resultDelivered)
 		return nil
 	}
@@ -215,15 +221,22 @@ func (d *Deliverer) token(client storage.Client, delivery storage.LogoutDelivery
 	return token, err
 }
 
-// finish takes a delivery out of the store. When that fails it is made again: a
-// client may be told twice, never not at all.
-func (d *Deliverer) finish(ctx context.Context, delivery storage.LogoutDelivery, result string) {
+// finish takes a delivery out of the store, and reports whether it did. When that
+// fails it is made again: a client may be told twice, never not at all.
+func (d *Deliverer) finish(ctx context.Context, delivery storage.LogoutDelivery, result string) bool {
 	d.cfg.Count(result)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	if err := d.cfg.Store.FinishLogoutDelivery(ctx, delivery); err != nil {
 		d.cfg.Logger.WarnContext(ctx, "a delivery stays in the store", "error", err)
+		return false
 	}
+	return true
+}
+
+// sessionOf names the session that has ended.
+func sessionOf(d storage.LogoutDelivery) audit.Session {
+	return audit.Session{SID: d.SID, Person: audit.Person{ConnectorID: d.ConnectorID, UserID: d.UserID}}
 }
 
 // postpone puts the next attempt off. When that fails, the lease does.

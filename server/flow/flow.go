@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/server/session"
@@ -47,7 +48,7 @@ type Connector struct {
 	Recheck oauth.Recheck
 }
 
-// Config is what flows depend on. All fields are required.
+// Config is what flows depend on. All fields but Audit are required.
 type Config struct {
 	Policy oauth.Policy
 	// BasePath is the path of the issuer, without a slash at its end.
@@ -73,8 +74,10 @@ type Config struct {
 	VerifyIDToken func(token string) ([]byte, error)
 	// CountLogin is told the result of each attempt to sign in.
 	CountLogin func(connectorID, result string)
-	Now        func() time.Time
-	Random     io.Reader
+	// Audit may be nil.
+	Audit  *audit.Log
+	Now    func() time.Time
+	Random io.Reader
 }
 
 // Flow serves the pages of the way.
@@ -89,7 +92,7 @@ func New(cfg Config) (*Flow, error) {
 	switch {
 	case cfg.Clients == nil, cfg.Store == nil, cfg.Browsers == nil, cfg.Limiter == nil, cfg.Keyring == nil,
 		cfg.Codes == nil, cfg.Site == nil, cfg.VerifyIDToken == nil, cfg.CountLogin == nil, cfg.Now == nil, cfg.Random == nil:
-		return nil, errors.New("flow: every field of Config is required")
+		return nil, errors.New("flow: every field of Config but Audit is required")
 	case len(cfg.Connectors) == 0:
 		return nil, errors.New("flow: there is no connector, nobody could sign in")
 	case cfg.Lifetime <= 0:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/session"
@@ -52,7 +53,7 @@ func (f *Flow) Login(w http.ResponseWriter, r *http.Request) error {
 	if a.err = err; err != nil {
 		return f.loginFailed(w, r, v, c, a)
 	}
-	return f.signedIn(w, r, v, c, who, a.remember, clear)
+	return f.signedIn(w, r, v, c, who, a, clear)
 }
 
 // loginVisit is a visit to a connector that this flow may use.
@@ -104,6 +105,7 @@ func (f *Flow) loginFailed(w http.ResponseWriter, r *http.Request, v *visit, c *
 	}
 	f.cfg.CountLogin(c.ID, result)
 	noteLogin(r, c.ID, result)
+	f.auditFailure(r, v, audit.Person{ConnectorID: c.ID}, a.username, failureReason(result, a.err))
 	if status == 0 {
 		return fmt.Errorf("signing in at connector %s: %w", c.ID, a.err)
 	}
@@ -116,8 +118,9 @@ func (f *Flow) loginFailed(w http.ResponseWriter, r *http.Request, v *visit, c *
 
 // signedIn stores that a person has proved who they are, and goes on. When there
 // is nothing to ask, the grant is stored in the same transaction.
-func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Connector, who connector.Identity, remember bool, clear []string) error {
+func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Connector, who connector.Identity, a attempt, clear []string) error {
 	if err := oauth.CheckHint(v.st.Request, who.UserID, c.ID); err != nil {
+		f.auditFailure(r, v, audit.Person{ConnectorID: c.ID, UserID: who.UserID}, a.username, audit.AnotherPerson)
 		return f.refuseFlow(w, r, v, err)
 	}
 	s, cookieID, err := f.cfg.Browsers.Begin(session.Login{
@@ -125,13 +128,14 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 		UserID:      who.UserID,
 		AMR:         who.AMR,
 		ClientID:    v.client.ID,
-		Remember:    remember,
+		Remember:    a.remember,
 		UserAgent:   request.UserAgent(r),
 		IPAddress:   request.AddressText(r.Context()),
 	}, v.current)
 	if err != nil {
 		return err
 	}
+	previous := v.current
 	v.st.LoginSID = s.SID
 	v.current = &session.Current{Session: s, Identity: newIdentity(c.ID, who, s.AuthTime, oauth.IdentityUntil(f.cfg.Policy, s))}
 	next, nextErr := f.next(r, v)
@@ -159,6 +163,7 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 	if in.Replaces != ([32]byte{}) {
 		f.cfg.Browsers.Ended()
 	}
+	f.auditSignIn(r, v, previous, a.username)
 	f.cfg.CountLogin(c.ID, resultSuccess)
 	noteLogin(r, c.ID, resultSuccess)
 	f.cfg.Browsers.SetCookie(w, s, cookieID)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/web"
@@ -38,6 +39,11 @@ func (f *Flow) issue(w http.ResponseWriter, r *http.Request, v *visit) error {
 	if err != nil {
 		return fmt.Errorf("storing the grant: %w", err)
 	}
+	if in.Consent != nil {
+		f.cfg.Audit.Write(r.Context(), audit.ConsentGiven{
+			Session: audit.SessionOf(v.current.Session), ClientID: grant.ClientID, Scopes: grant.Scopes,
+		})
+	}
 	return f.finish(w, r, v, grant)
 }
 
@@ -60,8 +66,9 @@ func (f *Flow) grant(r *http.Request, req oauth.AuthorizeRequest, s storage.Sess
 	return oauth.NewGrant(id, req, s, f.cfg.Policy, request.UserAgent(r), request.AddressText(r.Context()), now), nil
 }
 
-// finish ends the flow with a code for the client.
+// finish ends the flow with a code for the client. The grant is stored.
 func (f *Flow) finish(w http.ResponseWriter, r *http.Request, v *visit, g storage.Grant) error {
+	f.cfg.Audit.Write(r.Context(), audit.CodeIssued{Grant: audit.GrantOf(g), Scopes: g.Scopes})
 	f.end(w, r, v)
 	t := v.st.Request.Target()
 	return f.respond(w, r, v, t, t.Response(f.cfg.Policy.Issuer, f.cfg.Codes.Make(g.ID[:])))

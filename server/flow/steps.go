@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
 )
 
@@ -62,6 +63,9 @@ func (f *Flow) Consent(w http.ResponseWriter, r *http.Request) error {
 	case "approve":
 		v.approvedSID = v.current.Session.SID
 	case "deny":
+		f.cfg.Audit.Write(r.Context(), audit.ConsentRefused{
+			Session: audit.SessionOf(v.current.Session), ClientID: v.client.ID, Scopes: v.st.Request.Scopes,
+		})
 		return f.refuseFlow(w, r, v, v.st.Request.Refuse(oauth.AccessDenied, "the person refused"))
 	}
 	return f.advance(w, r, v)

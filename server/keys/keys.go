@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/clock"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/storage"
@@ -59,6 +60,8 @@ type Config struct {
 	// Logger is told when maintenance begins to fail and when it works again.
 	// Required.
 	Logger *slog.Logger
+	// Audit may be nil.
+	Audit *audit.Log
 }
 
 // Keys signs and verifies. It is safe for concurrent use.
@@ -69,6 +72,7 @@ type Keys struct {
 	now     func() time.Time
 	random  io.Reader
 	log     *slog.Logger
+	audit   *audit.Log
 	holder  string
 	current atomic.Pointer[snapshot]
 	trouble error // what was last logged; used by Load and then Run alone
@@ -95,7 +99,7 @@ func New(c Config) (*Keys, error) {
 	}
 	k := &Keys{
 		store: c.Store, box: c.Keyring.Box(sealLabel), policy: policy,
-		now: c.Now, random: c.Random, log: c.Logger, holder: hex.EncodeToString(holder[:]),
+		now: c.Now, random: c.Random, log: c.Logger, audit: c.Audit, holder: hex.EncodeToString(holder[:]),
 	}
 	k.current.Store(&snapshot{})
 	return k, nil

@@ -418,7 +418,7 @@ func TestAlteredRows(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.DeleteSigningKey(t.Context(), rows[0].KID); err != nil {
+			if _, err := s.DeleteSigningKey(t.Context(), rows[0].KID); err != nil {
 				t.Fatal(err)
 			}
 			alter(&rows[0], &rows[1])
@@ -437,7 +437,7 @@ func TestAlteredRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.DeleteSigningKey(t.Context(), rows[0].KID); err != nil {
+		if _, err := s.DeleteSigningKey(t.Context(), rows[0].KID); err != nil {
 			t.Fatal(err)
 		}
 		rows[0].Public = rows[1].Public
@@ -543,7 +543,7 @@ func TestEmptiedTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range rows {
-		if err := s.DeleteSigningKey(t.Context(), row.KID); err != nil {
+		if _, err := s.DeleteSigningKey(t.Context(), row.KID); err != nil {
 			t.Fatal(err)
 		}
 	}

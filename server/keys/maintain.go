@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/clock"
 	"github.com/countersign/countersign/storage"
 )
@@ -135,7 +136,7 @@ func (k *Keys) maintain(ctx context.Context) error {
 				return fmt.Errorf("keys are not rotated by this replica: %w", err)
 			}
 		}
-		if err := k.apply(ctx, add, remove, now); err != nil {
+		if err := k.apply(ctx, rows, add, remove, now); err != nil {
 			return err
 		}
 	}
@@ -184,7 +185,7 @@ func (k *Keys) retiringTime(ctx context.Context) (time.Time, error) {
 	return now, nil
 }
 
-func (k *Keys) apply(ctx context.Context, add []Addition, remove []string, now time.Time) error {
+func (k *Keys) apply(ctx context.Context, stored []storage.SigningKey, add []Addition, remove []string, now time.Time) error {
 	for _, a := range add {
 		row, err := generate(a, k.random, k.box, now)
 		if err != nil {
@@ -197,11 +198,22 @@ func (k *Keys) apply(ctx context.Context, add []Addition, remove []string, now t
 		if err != nil {
 			return fmt.Errorf("adding a key for %s: %w", a.Algorithm, err)
 		}
+		k.record(ctx, added(stored, row, now))
 	}
 	for _, kid := range remove {
-		if err := k.store.DeleteSigningKey(ctx, kid); err != nil {
+		done, err := k.store.DeleteSigningKey(ctx, kid)
+		if err != nil {
 			return fmt.Errorf("deleting key %q: %w", kid, err)
+		}
+		if done {
+			k.record(ctx, deleted(stored, kid))
 		}
 	}
 	return nil
+}
+
+func (k *Keys) record(ctx context.Context, events []audit.Event) {
+	for _, e := range events {
+		k.audit.Write(ctx, e)
+	}
 }

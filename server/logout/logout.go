@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
@@ -29,7 +30,7 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
-// Config is what the endpoint depends on. All fields are required.
+// Config is what the endpoint depends on. All fields but Audit are required.
 type Config struct {
 	Policy oauth.Policy
 	// Path is where the endpoint is: that of its own forms.
@@ -45,7 +46,9 @@ type Config struct {
 	// VerifyIDToken checks the signature of an id_token of ours, expired or not,
 	// and returns its payload.
 	VerifyIDToken func(token string) ([]byte, error)
-	Now           func() time.Time
+	// Audit may be nil.
+	Audit *audit.Log
+	Now   func() time.Time
 }
 
 // Endpoint signs people out.
@@ -58,7 +61,7 @@ type Endpoint struct {
 func New(cfg Config) (*Endpoint, error) {
 	if cfg.Path == "" || cfg.Lifetime <= 0 || cfg.Clients == nil || cfg.Browsers == nil || cfg.Keyring == nil ||
 		cfg.Site == nil || cfg.Guard == nil || cfg.VerifyIDToken == nil || cfg.Now == nil {
-		return nil, errors.New("logout: every field of Config is required")
+		return nil, errors.New("logout: every field of Config but Audit is required")
 	}
 	return &Endpoint{cfg: cfg, box: cfg.Keyring.Box("logout")}, nil
 }
@@ -152,8 +155,12 @@ func (e *Endpoint) advance(w http.ResponseWriter, r *http.Request, v visit) erro
 		return e.confirm(w, r, v)
 	}
 	if e.cfg.Browsers.Presented(r) != ([32]byte{}) { // also of a session that has expired
-		if err := e.cfg.Browsers.End(r.Context(), w, r); err != nil {
+		ended, err := e.cfg.Browsers.End(r.Context(), w, r)
+		if err != nil {
 			return err
+		}
+		if ended && v.current != nil { // else it had expired, or another tab was faster
+			e.record(r, v)
 		}
 	}
 	options := web.PageOptions{RequestID: request.ID(r.Context()), Locales: v.req.UILocales}
@@ -260,6 +267,15 @@ func (e *Endpoint) note(r *http.Request, v visit, step oauth.LogoutStep) {
 	if v.client != nil {
 		request.Note(r.Context(), slog.String("client", v.client.ID))
 	}
+}
+
+// record tells the audit that a session has ended.
+func (e *Endpoint) record(r *http.Request, v visit) {
+	by := audit.ByClient
+	if v.confirmedSID == v.current.Session.SID {
+		by = audit.ByPerson
+	}
+	e.cfg.Audit.Write(r.Context(), audit.SessionEnded{Session: audit.SessionOf(v.current.Session), By: by, ClientID: v.req.ClientID})
 }
 
 func clientOf(v visit) web.Client {

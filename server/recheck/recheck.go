@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/storage"
@@ -44,7 +45,7 @@ const (
 
 // Revoker ends what somebody has who is gone: a revocation.Revoker.
 type Revoker interface {
-	Person(ctx context.Context, p revocation.Person, reason string) (revocation.Count, error)
+	Person(ctx context.Context, p revocation.Person, why revocation.Cause) (revocation.Count, error)
 }
 
 // Source is a connector that can be asked.
@@ -61,8 +62,10 @@ type Config struct {
 	Sources map[string]Source
 	// Timeout bounds one question to an upstream. Default: DefaultTimeout.
 	Timeout time.Duration
-	Now     func() time.Time
-	Logger  *slog.Logger
+	// Audit may be nil.
+	Audit  *audit.Log
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Rechecker is safe for concurrent use.
@@ -216,9 +219,14 @@ func (r *Rechecker) failed(ctx context.Context, id storage.Identity, err error) 
 // the next grant at once.
 func (r *Rechecker) revoke(ctx context.Context, id storage.Identity, reason string) error {
 	r.pauses.end(id)
-	ended, err := r.cfg.Revoker.Person(ctx, revocation.Person{ConnectorID: id.ConnectorID, UserID: id.UserID}, reason)
+	ended, err := r.cfg.Revoker.Person(ctx, revocation.Person{ConnectorID: id.ConnectorID, UserID: id.UserID}, revocation.Cause{Reason: reason})
 	if err != nil {
 		return fmt.Errorf("revoking what somebody has who is gone: %w", err)
+	}
+	if ended != (revocation.Count{}) { // else another replica has found out first
+		r.cfg.Audit.Write(ctx, audit.IdentityRefused{
+			Person: audit.Person{ConnectorID: id.ConnectorID, UserID: id.UserID}, Grants: ended.Grants, Sessions: ended.Sessions, Reason: reason,
+		})
 	}
 	r.cfg.Logger.InfoContext(ctx, "grants revoked", slog.String("reason", reason), slog.String("connector", id.ConnectorID),
 		slog.String("user_id", id.UserID), slog.Int("grants", ended.Grants), slog.Int("sessions", ended.Sessions))

@@ -131,7 +131,7 @@ func (w *world) signIn(connectorID, userID string) (storage.GrantID, storage.Ide
 		Grant:    &grant,
 	})
 	if err == nil {
-		err = w.store.RedeemCode(w.t.Context(), grant.ID, now, until)
+		err = w.store.RedeemCode(w.t.Context(), storage.Redemption{ID: grant.ID, Now: now, ExpiresAt: until})
 	}
 	if err != nil {
 		w.t.Fatal(err)

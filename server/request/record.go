@@ -15,6 +15,8 @@ type record struct {
 	id      string
 	client  netip.Addr
 	trusted bool
+	// agent is the header as it came.
+	agent string
 
 	mu         sync.Mutex
 	parameters []slog.Attr
@@ -64,7 +66,7 @@ func (r *record) setCause(err error) {
 // open begins the record of a request.
 func (e *Entry) open(r *http.Request) (*record, error) {
 	from := peer(r)
-	rec := &record{client: from, trusted: from.IsValid() && e.trusts(from)}
+	rec := &record{client: from, trusted: from.IsValid() && e.trusts(from), agent: r.UserAgent()}
 	if rec.trusted {
 		if r.Header.Get("X-Forwarded-For") != "" {
 			rec.client = e.client(r, from)

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/clock"
 	"github.com/countersign/countersign/storage"
 )
@@ -31,12 +32,13 @@ const batch = 500
 
 // Store is what revocation needs of a storage.Store.
 type Store interface {
+	Grant(ctx context.Context, id storage.GrantID, now time.Time) (storage.Grant, storage.Identity, error)
 	RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (bool, error)
 	RevokeGrants(ctx context.Context, in storage.Revocation) (storage.Revoked, error)
 	EndSessions(ctx context.Context, in storage.SessionEnd) (storage.Revoked, error)
 }
 
-// Config is what New needs. All fields are required.
+// Config is what New needs. All fields but Audit are required.
 type Config struct {
 	Store Store
 	// Ending is what ends with a session now.
@@ -44,6 +46,8 @@ type Config struct {
 	// Ended is called after sessions have ended, so that whoever is to be told need
 	// not wait.
 	Ended func()
+	// Audit may be nil.
+	Audit *audit.Log
 	Now   func() time.Time
 }
 
@@ -53,7 +57,7 @@ type Revoker struct{ cfg Config }
 // New checks the configuration.
 func New(cfg Config) (*Revoker, error) {
 	if cfg.Store == nil || cfg.Ending == nil || cfg.Ended == nil || cfg.Now == nil {
-		return nil, errors.New("revocation: every field of Config is required")
+		return nil, errors.New("revocation: Store, Ending, Ended and Now are required")
 	}
 	return &Revoker{cfg: cfg}, nil
 }
@@ -66,12 +70,20 @@ type Count struct {
 }
 
 // Person is somebody at one connector.
-type Person struct{ ConnectorID, UserID string }
+type Person = audit.Person
 
-// Grant ends one grant, at the time at which that was decided. It reports whether
-// this call did it: an unknown, expired or revoked one is no error.
-func (r *Revoker) Grant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (bool, error) {
-	done, err := r.cfg.Store.RevokeGrant(ctx, id, now, reason)
+// Cause is why something ends.
+type Cause struct {
+	// By is who wants it. Empty: the caller keeps a record of its own.
+	By audit.Actor
+	// Reason is stored with the grants.
+	Reason string
+}
+
+// Grant ends one grant. It reports whether this call did it: an unknown, expired
+// or revoked one is no error.
+func (r *Revoker) Grant(ctx context.Context, id storage.GrantID, reason string) (bool, error) {
+	done, err := r.cfg.Store.RevokeGrant(ctx, id, r.now(), reason)
 	if err != nil {
 		return false, fmt.Errorf("revoking a grant: %w", err)
 	}
@@ -79,98 +91,108 @@ func (r *Revoker) Grant(ctx context.Context, id storage.GrantID, now time.Time, 
 }
 
 // GrantOf is Grant, if it is that person's.
-func (r *Revoker) GrantOf(ctx context.Context, p Person, id storage.GrantID, reason string) (Count, error) {
-	if id == (storage.GrantID{}) {
-		return Count{}, nil
+func (r *Revoker) GrantOf(ctx context.Context, p Person, id storage.GrantID, why Cause) (c Count, err error) {
+	if p.ConnectorID == "" || p.UserID == "" {
+		return c, errNobody
 	}
-	return r.grants(ctx, p, storage.Selector{GrantID: id}, reason)
+	g, _, err := r.cfg.Store.Grant(ctx, id, r.now()) // for the record
+	if errors.Is(err, storage.ErrNotFound) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("loading a grant: %w", err)
+	}
+	of := storage.Selector{GrantID: id, ConnectorID: p.ConnectorID, UserID: p.UserID}
+	if c.Grants, err = r.revokeGrants(ctx, of, Cause{Reason: why.Reason}); c.Grants > 0 && why.By != "" {
+		r.cfg.Audit.Write(ctx, audit.GrantRevoked{Grant: audit.GrantOf(g), By: why.By, Reason: why.Reason})
+	}
+	return c, err
 }
 
 // GrantsOf ends all grants of a person, and leaves their browsers signed in.
-func (r *Revoker) GrantsOf(ctx context.Context, p Person, reason string) (Count, error) {
-	return r.grants(ctx, p, storage.Selector{}, reason)
-}
-
-func (r *Revoker) grants(ctx context.Context, p Person, of storage.Selector, reason string) (c Count, err error) {
-	if of.ConnectorID, of.UserID = p.ConnectorID, p.UserID; p.ConnectorID == "" || p.UserID == "" {
+func (r *Revoker) GrantsOf(ctx context.Context, p Person, why Cause) (c Count, err error) {
+	if p.ConnectorID == "" || p.UserID == "" {
 		return c, errNobody
 	}
-	c.Grants, err = r.revokeGrants(ctx, of, reason)
+	c.Grants, err = r.revokeGrants(ctx, storage.Selector{ConnectorID: p.ConnectorID, UserID: p.UserID}, why)
 	return c, err
 }
 
 // Session ends the session of one browser, with the grants that end with it, and
 // has the clients told that are to be.
-func (r *Revoker) Session(ctx context.Context, sid, reason string) (Count, error) {
-	return r.session(ctx, storage.Selector{SID: sid}, reason)
+func (r *Revoker) Session(ctx context.Context, sid string, why Cause) (Count, error) {
+	return r.session(ctx, storage.Selector{SID: sid}, why)
 }
 
 // SessionOf is Session, if it is that person's.
-func (r *Revoker) SessionOf(ctx context.Context, p Person, sid, reason string) (Count, error) {
+func (r *Revoker) SessionOf(ctx context.Context, p Person, sid string, why Cause) (Count, error) {
 	if p.ConnectorID == "" || p.UserID == "" {
 		return Count{}, errNobody
 	}
-	return r.session(ctx, storage.Selector{SID: sid, ConnectorID: p.ConnectorID, UserID: p.UserID}, reason)
+	return r.session(ctx, storage.Selector{SID: sid, ConnectorID: p.ConnectorID, UserID: p.UserID}, why)
 }
 
-func (r *Revoker) session(ctx context.Context, of storage.Selector, reason string) (c Count, err error) {
+func (r *Revoker) session(ctx context.Context, of storage.Selector, why Cause) (c Count, err error) {
 	if of.SID == "" || !storage.IsText(of.SID) {
 		return c, nil
 	}
 	with := r.cfg.Ending()
-	with.Reason = reason
-	c.Sessions, err = r.endSessions(ctx, of, with)
+	with.Reason = why.Reason
+	c.Sessions, err = r.endSessions(ctx, of, with, why)
 	return c, err
 }
 
 // Person ends everything of a person: sessions, then grants.
-func (r *Revoker) Person(ctx context.Context, p Person, reason string) (Count, error) {
+func (r *Revoker) Person(ctx context.Context, p Person, why Cause) (Count, error) {
 	if p.ConnectorID == "" || p.UserID == "" {
 		return Count{}, errNobody
 	}
-	return r.all(ctx, storage.Selector{ConnectorID: p.ConnectorID, UserID: p.UserID}, reason)
+	return r.all(ctx, storage.Selector{ConnectorID: p.ConnectorID, UserID: p.UserID}, why)
 }
 
 // Client ends all grants of a client.
-func (r *Revoker) Client(ctx context.Context, clientID, reason string) (c Count, err error) {
+func (r *Revoker) Client(ctx context.Context, clientID string, why Cause) (c Count, err error) {
 	if clientID == "" {
 		return c, errors.New("revocation: no client is named")
 	}
-	c.Grants, err = r.revokeGrants(ctx, storage.Selector{ClientID: clientID}, reason)
+	c.Grants, err = r.revokeGrants(ctx, storage.Selector{ClientID: clientID}, why)
 	return c, err
 }
 
 // Connector ends everything of everybody who came by a connector.
-func (r *Revoker) Connector(ctx context.Context, connectorID, reason string) (Count, error) {
+func (r *Revoker) Connector(ctx context.Context, connectorID string, why Cause) (Count, error) {
 	if connectorID == "" {
 		return Count{}, errors.New("revocation: no connector is named")
 	}
-	return r.all(ctx, storage.Selector{ConnectorID: connectorID}, reason)
+	return r.all(ctx, storage.Selector{ConnectorID: connectorID}, why)
 }
 
 // Everything ends all there is.
-func (r *Revoker) Everything(ctx context.Context, reason string) (Count, error) {
-	return r.all(ctx, storage.Selector{Everything: true}, reason)
+func (r *Revoker) Everything(ctx context.Context, why Cause) (Count, error) {
+	return r.all(ctx, storage.Selector{Everything: true}, why)
 }
 
 var errNobody = errors.New("revocation: no person is named")
 
 // all ends sessions and grants. The grants are left to the second step, also those
 // that end with a session, so that all are counted.
-func (r *Revoker) all(ctx context.Context, of storage.Selector, reason string) (c Count, err error) {
+func (r *Revoker) all(ctx context.Context, of storage.Selector, why Cause) (c Count, err error) {
 	with := r.cfg.Ending()
 	with.RevokeClientIDs = nil
-	if c.Sessions, err = r.endSessions(ctx, of, with); err != nil {
+	if c.Sessions, err = r.endSessions(ctx, of, with, why); err != nil {
 		return c, err
 	}
-	c.Grants, err = r.revokeGrants(ctx, of, reason)
+	c.Grants, err = r.revokeGrants(ctx, of, why)
 	return c, err
 }
 
-func (r *Revoker) endSessions(ctx context.Context, of storage.Selector, with storage.Ending) (ended int, err error) {
+func (r *Revoker) endSessions(ctx context.Context, of storage.Selector, with storage.Ending, why Cause) (ended int, err error) {
 	defer func() {
 		if ended > 0 {
 			r.cfg.Ended()
+		}
+		if why.By != "" && (err == nil || ended > 0) {
+			r.cfg.Audit.Write(ctx, audit.SessionsEnded{Of: selected(of), Sessions: ended, By: why.By, Reason: why.Reason})
 		}
 	}()
 	in := storage.SessionEnd{Of: of, Before: before(with.Now), Limit: batch, With: with}
@@ -186,9 +208,14 @@ func (r *Revoker) endSessions(ctx context.Context, of storage.Selector, with sto
 	}
 }
 
-func (r *Revoker) revokeGrants(ctx context.Context, of storage.Selector, reason string) (revoked int, err error) {
+func (r *Revoker) revokeGrants(ctx context.Context, of storage.Selector, why Cause) (revoked int, err error) {
+	defer func() {
+		if why.By != "" && (err == nil || revoked > 0) {
+			r.cfg.Audit.Write(ctx, audit.GrantsRevoked{Of: selected(of), Grants: revoked, By: why.By, Reason: why.Reason})
+		}
+	}()
 	now := r.now()
-	in := storage.Revocation{Of: of, Now: now, Reason: reason, Before: before(now), Limit: batch}
+	in := storage.Revocation{Of: of, Now: now, Reason: why.Reason, Before: before(now), Limit: batch}
 	for {
 		done, err := r.cfg.Store.RevokeGrants(ctx, in)
 		if revoked += done.Rows; err != nil {
@@ -199,6 +226,11 @@ func (r *Revoker) revokeGrants(ctx context.Context, of storage.Selector, reason 
 		}
 		in.After = done.Next
 	}
+}
+
+// selected is a selector as records have it.
+func selected(of storage.Selector) audit.Selector {
+	return audit.Selector{Person: Person{ConnectorID: of.ConnectorID, UserID: of.UserID}, ClientID: of.ClientID, SID: of.SID}
 }
 
 // before leaves room for the clock of another replica: what was made there a

@@ -34,16 +34,16 @@ func (b *Browsers) Ended() {
 }
 
 // End deletes the session of the browser that sent the request, dead or alive,
-// with what ends with it, and its cookie.
-func (b *Browsers) End(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
+// with what ends with it, and its cookie. It reports whether this call ended one.
+func (b *Browsers) End(ctx context.Context, w http.ResponseWriter, r *http.Request) (ended bool, err error) {
 	if hash := b.Presented(r); hash != ([32]byte{}) {
-		if err := b.cfg.Store.EndSession(ctx, hash, b.Ending()); err != nil {
-			return fmt.Errorf("ending the session: %w", err)
+		if ended, err = b.cfg.Store.EndSession(ctx, hash, b.Ending()); err != nil {
+			return false, fmt.Errorf("ending the session: %w", err)
 		}
 		b.Ended()
 	}
 	b.clearCookie(w)
-	return nil
+	return ended, nil
 }
 
 // UsedAfter is the idle limit now, for sessions whose person did not ask to stay

@@ -53,7 +53,7 @@ func (c counted) Session(ctx context.Context, idHash [32]byte, now time.Time) (s
 	return c.Store.Session(ctx, idHash, now)
 }
 
-func (c counted) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) error {
+func (c counted) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (bool, error) {
 	*c.calls = append(*c.calls, "EndSession")
 	return c.Store.EndSession(ctx, idHash, with)
 }
@@ -219,7 +219,7 @@ func TestCookieAttributes(t *testing.T) {
 		}
 		// Ending clears the same cookie.
 		rec := httptest.NewRecorder()
-		if err := w.browser.End(t.Context(), rec, request(got)); err != nil {
+		if _, err := w.browser.End(t.Context(), rec, request(got)); err != nil {
 			t.Fatal(err)
 		}
 		cleared := setCookie(t, rec)
@@ -485,7 +485,7 @@ func TestStoreFailure(t *testing.T) {
 	}
 	// A sign-out that did not happen must not look as if it had.
 	rec := httptest.NewRecorder()
-	if err := w.browser.End(t.Context(), rec, request(cookie)); !errors.Is(err, storage.ErrUnavailable) || len(rec.Result().Cookies()) != 0 {
+	if _, err := w.browser.End(t.Context(), rec, request(cookie)); !errors.Is(err, storage.ErrUnavailable) || len(rec.Result().Cookies()) != 0 {
 		t.Errorf("End = %v, cookies %v", err, rec.Result().Cookies())
 	}
 	// Without a cookie there is nothing to ask the store.
@@ -497,7 +497,7 @@ func TestStoreFailure(t *testing.T) {
 func TestEndWithoutSession(t *testing.T) {
 	w := newWorld(t, nil)
 	rec := httptest.NewRecorder()
-	if err := w.browser.End(t.Context(), rec, request()); err != nil || setCookie(t, rec).MaxAge != -1 || len(w.calls) != 0 {
+	if _, err := w.browser.End(t.Context(), rec, request()); err != nil || setCookie(t, rec).MaxAge != -1 || len(w.calls) != 0 {
 		t.Errorf("End = %v, calls %v", err, w.calls)
 	}
 }

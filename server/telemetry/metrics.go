@@ -40,6 +40,7 @@ type Metrics struct {
 	storeCalls      *prometheus.CounterVec
 	storeDuration   *prometheus.HistogramVec
 	garbage         *prometheus.CounterVec
+	audit           *prometheus.CounterVec
 	clockSkew       prometheus.Gauge
 	keys            *keyCollector
 
@@ -71,6 +72,7 @@ func NewMetrics(c MetricsConfig) *Metrics {
 		storeDuration: histogram("store_call_duration_seconds",
 			"Time of calls of the storage by method.", "method"),
 		garbage:   counter("garbage_deleted_total", "Expired records deleted by this process, by table.", "table"),
+		audit:     counter("audit_records_total", "Audit records by result.", "result"),
 		clockSkew: gauge("clock_skew_seconds", "How far the clock of this process is ahead of the database's."),
 	}
 	if m.now = c.Now; m.now == nil {
@@ -79,13 +81,16 @@ func NewMetrics(c MetricsConfig) *Metrics {
 	for _, table := range storage.Expiring() {
 		m.Garbage(table, 0) // so that the first deletion is an increase
 	}
+	for _, result := range []string{"written", "failed"} {
+		m.audit.WithLabelValues(result)
+	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "The build, always 1.",
 	}, []string{"version", "revision", "go_version"})
 	build.WithLabelValues(c.Version, c.Revision, runtime.Version()).Set(1)
 	m.registry.MustRegister(
 		m.requests, m.requestDuration, m.inFlight, m.logins, m.tokens, m.logoutTold,
-		m.storeCalls, m.storeDuration, m.garbage, m.clockSkew, m.keys, build,
+		m.storeCalls, m.storeDuration, m.garbage, m.audit, m.clockSkew, m.keys, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -143,6 +148,9 @@ func (m *Metrics) StoreCall(method string, err error, d time.Duration) {
 func (m *Metrics) Garbage(table storage.Table, rows int) {
 	m.garbage.WithLabelValues(tables.fold(string(table))).Add(float64(rows))
 }
+
+// AuditRecord counts an audit record: "written" or "failed".
+func (m *Metrics) AuditRecord(result string) { m.audit.WithLabelValues(result).Inc() }
 
 // ClockSkew sets how far the process's clock is ahead of the database's.
 func (m *Metrics) ClockSkew(d time.Duration) { m.clockSkew.Set(d.Seconds()) }

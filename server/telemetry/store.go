@@ -52,7 +52,7 @@ func (s *store) Session(ctx context.Context, idHash [32]byte, now time.Time) (_ 
 	return s.Store.Session(ctx, idHash, now)
 }
 
-func (s *store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (err error) {
+func (s *store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (ended bool, err error) {
 	ctx, end := s.call(ctx, "EndSession")
 	defer end(&err)
 	return s.Store.EndSession(ctx, idHash, with)
@@ -70,10 +70,10 @@ func (s *store) Grant(ctx context.Context, id storage.GrantID, now time.Time) (_
 	return s.Store.Grant(ctx, id, now)
 }
 
-func (s *store) RedeemCode(ctx context.Context, id storage.GrantID, now, expiresAt time.Time) (err error) {
+func (s *store) RedeemCode(ctx context.Context, in storage.Redemption) (err error) {
 	ctx, end := s.call(ctx, "RedeemCode")
 	defer end(&err)
-	return s.Store.RedeemCode(ctx, id, now, expiresAt)
+	return s.Store.RedeemCode(ctx, in)
 }
 
 func (s *store) RotateGrant(ctx context.Context, in storage.Rotation) (_ storage.Grant, _ storage.Identity, err error) {
@@ -148,7 +148,7 @@ func (s *store) AddSigningKey(ctx context.Context, key storage.SigningKey) (err 
 	return s.Store.AddSigningKey(ctx, key)
 }
 
-func (s *store) DeleteSigningKey(ctx context.Context, kid string) (err error) {
+func (s *store) DeleteSigningKey(ctx context.Context, kid string) (deleted bool, err error) {
 	ctx, end := s.call(ctx, "DeleteSigningKey")
 	defer end(&err)
 	return s.Store.DeleteSigningKey(ctx, kid)

@@ -34,6 +34,20 @@ func accountKey(mac *seal.MAC, connectorID, username string) string {
 	return accountPrefix + encode(mac.Sum(b))
 }
 
+// accountNameBytes is how much of a MAC names an account in records: 72 bits, so
+// that no two of a billion accounts meet.
+const accountNameBytes = 12
+
+// AccountName is what records call the account that somebody tried to sign in to:
+// the same for all spellings of it, and empty for what can be nobody's. It tells
+// its reader nothing of what was typed, nor whether a guess at that is right.
+func (l *Limiter) AccountName(connectorID, username string) string {
+	if len(username) > maxUsernameBytes {
+		return ""
+	}
+	return accountKey(l.names, connectorID, username)[len(accountPrefix):][:accountNameBytes]
+}
+
 // addressKey names the count of an address in the clock hour of now, for
 // DefaultPolicy's reason. It reports false when there is no address.
 func addressKey(mac *seal.MAC, addr netip.Addr, now time.Time) (string, bool) {

@@ -64,6 +64,7 @@ type Config struct {
 type Limiter struct {
 	store     storage.LoginFailures
 	mac       *seal.MAC
+	names     *seal.MAC // of accounts, in records
 	now       func() time.Time
 	policy    Policy
 	accounts  *gate
@@ -79,7 +80,7 @@ func New(c Config) (*Limiter, error) {
 		c.Policy = DefaultPolicy
 	}
 	return &Limiter{
-		store: c.Store, mac: c.Keyring.MAC("login-failures"), now: c.Now, policy: c.Policy,
+		store: c.Store, mac: c.Keyring.MAC("login-failures"), names: c.Keyring.MAC("login-records"), now: c.Now, policy: c.Policy,
 		accounts:  newGate(accountWidth, accountQueue),
 		addresses: newGate(addressWidth, addressQueue),
 	}, nil

@@ -422,3 +422,27 @@ func TestNothingTypedIsInTheDatabase(t *testing.T) {
 		}
 	}
 }
+
+// Records name accounts: the same for all spellings and on every replica, and
+// nothing of what was typed, nor what the database knows it by.
+func TestAccountName(t *testing.T) {
+	b := open(t)
+	l := b.replica(t)
+	name := l.AccountName("ldap", "alice")
+	if len(name) < 10 || name != b.replica(t).AccountName("ldap", "ALICE ") {
+		t.Errorf("alice is %q, ALICE %q", name, l.AccountName("ldap", "ALICE "))
+	}
+	for _, other := range []string{l.AccountName("ldap", "alice2"), l.AccountName("saml", "alice"), l.AccountName("lda", "palice")} {
+		if other == name || len(other) != len(name) {
+			t.Errorf("another account is %q, too", other)
+		}
+	}
+	if got := l.AccountName("ldap", strings.Repeat("a", 2000)); got != "" {
+		t.Errorf("nobody's is %q", got)
+	}
+	b.fail(t, l, 1, from("alice", ""))
+	clear, err := l.Do(t.Context(), from("alice", ""), right)
+	if err != nil || len(clear) != 1 || strings.Contains(clear[0], name) {
+		t.Errorf("the count is %q, %v, the name %q", clear, err, name)
+	}
+}

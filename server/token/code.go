@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/url"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/storage"
 )
 
@@ -32,23 +34,34 @@ func (e *Endpoint) authorizationCode(ctx context.Context, client storage.Client,
 	}
 	reused, err := oauth.RedeemCode(g, client, req, now)
 	if reused {
-		return Response{}, e.revoke(ctx, id, reasonCodeReused, now, err)
+		return Response{}, e.revoke(ctx, id, reasonCodeReused, err, codeReused(g))
 	}
 	if err != nil {
 		return Response{}, err
 	}
-	err = e.cfg.Grants.RedeemCode(ctx, id, now, oauth.RedeemedUntil(e.cfg.Policy, client, g, now))
+	err = e.cfg.Grants.RedeemCode(ctx, storage.Redemption{
+		ID: id, Now: now, ExpiresAt: oauth.RedeemedUntil(e.cfg.Policy, client, g, now),
+		UserAgent: request.Agent(ctx), IPAddress: request.AddressText(ctx),
+	})
 	if errors.Is(err, storage.ErrConflict) {
 		// Somebody else redeemed it since it was read. Whatever was issued from it
 		// is dead before the refusal is sent.
-		return Response{}, e.revoke(ctx, id, reasonCodeReused, now, oauth.ErrCodeReused())
+		if raced, _, err := e.cfg.Grants.Grant(ctx, id, now); err == nil {
+			g = raced // the audit names who it was
+		}
+		return Response{}, e.revoke(ctx, id, reasonCodeReused, oauth.ErrCodeReused(), codeReused(g))
 	}
 	if err != nil {
 		return Response{}, fmt.Errorf("redeeming the code: %w", err)
 	}
+	e.cfg.Audit.Write(ctx, audit.CodeRedeemed{Grant: audit.GrantOf(g)})
 	resp, err := e.issue(client, g, identity, oauth.NewIDToken, now)
 	if oauth.IssuesRefreshToken(g) {
 		resp.RefreshToken = e.refreshTokenOf(g)
 	}
 	return resp, err
+}
+
+func codeReused(g storage.Grant) audit.Event {
+	return audit.CodeReused{Grant: audit.GrantOf(g), HeldBy: audit.HolderOf(g)}
 }

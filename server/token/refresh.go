@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
@@ -69,7 +70,8 @@ func (e *Endpoint) checkRefreshed(ctx context.Context, client storage.Client, g 
 		return fmt.Errorf("loading the audiences: %w", err)
 	}
 	if err := oauth.CheckRefreshed(g, client, e.cfg.Connectors, peers); err != nil {
-		return e.revoke(ctx, g.ID, reasonNotAllowed, e.now(), err)
+		return e.revoke(ctx, g.ID, reasonNotAllowed, err,
+			audit.GrantRevoked{Grant: audit.GrantOf(g), By: audit.ByConfiguration, Reason: reasonNotAllowed})
 	}
 	return nil
 }
@@ -109,6 +111,7 @@ func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.Refres
 		step := oauth.NewRotation(t, client, e.cfg.Policy, checkedAfter, request.UserAgent(r), request.AddressText(ctx), now)
 		g, id, err := e.cfg.Grants.RotateGrant(ctx, step)
 		if err == nil {
+			e.cfg.Audit.Write(ctx, audit.TokenRefreshed{Grant: audit.GrantOf(g), Generation: g.Generation})
 			return g, id, nil
 		}
 		if !errors.Is(err, storage.ErrConflict) {
@@ -120,9 +123,12 @@ func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.Refres
 		switch verdict, err := oauth.Refresh(g, client, t, e.cfg.Policy, now); verdict {
 		case oauth.RefreshRepeat:
 			request.Note(ctx, slog.Bool("refresh_repeated", true))
+			e.cfg.Audit.Write(ctx, audit.TokenRepeated{Grant: audit.GrantOf(g), Generation: g.Generation, HeldBy: audit.HolderOf(g)})
 			return g, id, nil
 		case oauth.RefreshReuse:
-			return g, id, e.revoke(ctx, g.ID, reasonReused, now, err)
+			return g, id, e.revoke(ctx, g.ID, reasonReused, err, audit.TokenReused{
+				Grant: audit.GrantOf(g), Generation: g.Generation, Presented: t.Generation, HeldBy: audit.HolderOf(g),
+			})
 		case oauth.RefreshRefuse:
 			return g, id, err
 		}
@@ -145,11 +151,16 @@ func (e *Endpoint) fresh(ctx context.Context, id storage.Identity) error {
 }
 
 // revoke ends a grant before the refusal is sent, also when the client has hung up:
-// whoever replays a token could do that to escape.
-func (e *Endpoint) revoke(ctx context.Context, id storage.GrantID, reason string, now time.Time, refusal error) error {
+// whoever replays a token could do that to escape. The record is written if it was
+// this call that ended the grant.
+func (e *Endpoint) revoke(ctx context.Context, id storage.GrantID, reason string, refusal error, record audit.Event) error {
 	request.Note(ctx, slog.String("grant", id.String()), slog.String("revoked", reason))
-	if _, err := e.cfg.Revoker.Grant(context.WithoutCancel(ctx), id, now, reason); err != nil {
+	ended, err := e.cfg.Revoker.Grant(context.WithoutCancel(ctx), id, reason)
+	if err != nil {
 		return err
+	}
+	if ended {
+		e.cfg.Audit.Write(ctx, record)
 	}
 	return refusal
 }

@@ -161,7 +161,7 @@ func (w *world) signIn(scopes ...string) (storage.GrantID, string) {
 		Grant:    &g,
 	})
 	if err == nil {
-		err = w.store.RedeemCode(w.t.Context(), g.ID, now, until)
+		err = w.store.RedeemCode(w.t.Context(), storage.Redemption{ID: g.ID, Now: now, ExpiresAt: until})
 	}
 	if err != nil {
 		w.t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/storage"
 )
@@ -39,7 +40,8 @@ func (e *Endpoint) Revoke(w http.ResponseWriter, r *http.Request) error {
 	if err := oauth.CheckRevocation(g, client); err != nil {
 		return err
 	}
-	if err := e.revoke(r.Context(), id, reasonRevoked, now, nil); err != nil {
+	record := audit.GrantRevoked{Grant: audit.GrantOf(g), By: audit.ByClient, Reason: reasonRevoked}
+	if err := e.revoke(r.Context(), id, reasonRevoked, nil, record); err != nil {
 		return err
 	}
 	return writeNothing(w)

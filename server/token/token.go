@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
@@ -32,7 +33,7 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
-// Config is what the endpoint depends on. All fields are required.
+// Config is what the endpoint depends on. All fields but Audit are required.
 type Config struct {
 	Policy  oauth.Policy
 	Clients storage.Clients
@@ -52,8 +53,10 @@ type Config struct {
 	Verify func(token string, typ ...string) ([]byte, error)
 	// CountToken is told the result of each token request.
 	CountToken func(grantType, result string)
-	Now        func() time.Time
-	Random     io.Reader
+	// Audit may be nil.
+	Audit  *audit.Log
+	Now    func() time.Time
+	Random io.Reader
 }
 
 // Endpoint serves the token and userinfo endpoints.
@@ -64,7 +67,7 @@ func New(cfg Config) (*Endpoint, error) {
 	if cfg.Clients == nil || cfg.Grants == nil || cfg.Revoker == nil || cfg.Codes == nil || cfg.AccessTokens == nil ||
 		cfg.RefreshTokens == nil || cfg.Rechecker == nil || cfg.Sign == nil ||
 		cfg.Verify == nil || cfg.CountToken == nil || cfg.Now == nil || cfg.Random == nil {
-		return nil, errors.New("token: every field of Config is required")
+		return nil, errors.New("token: every field of Config but Audit is required")
 	}
 	return &Endpoint{cfg: cfg}, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/countersign/countersign/storage"
 	"github.com/countersign/countersign/storage/postgres"
 	"github.com/countersign/countersign/storage/storagetest"
 	"github.com/countersign/countersign/storage/storagetest/pgcluster"
@@ -91,7 +92,7 @@ func TestRoundTripsOfALogin(t *testing.T) {
 	if err := s.SignIn(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RedeemCode(t.Context(), in.Grant.ID, now, in.Grant.ExpiresAt); err != nil {
+	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: in.Grant.ExpiresAt}); err != nil {
 		t.Fatal(err)
 	}
 	if trips := c.work().RoundTrips - before; trips != 2 {

@@ -70,7 +70,7 @@ func TestRotationIsHeapOnly(t *testing.T) {
 	if err := s.SignIn(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RedeemCode(t.Context(), in.Grant.ID, now, now.AddDate(0, 1, 0)); err != nil {
+	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: now.AddDate(0, 1, 0)}); err != nil {
 		t.Fatal(err)
 	}
 	conn := connect(t, dsn)

@@ -113,12 +113,16 @@ func (s *Store) Grant(ctx context.Context, id storage.GrantID, now time.Time) (s
 // RedeemCode implements storage.Grants, in one statement. The person's row is
 // held first: one that garbage collection has just deleted makes it a conflict,
 // one that is found stays. It is only written when it would expire first.
-func (s *Store) RedeemCode(ctx context.Context, id storage.GrantID, now, expiresAt time.Time) error {
+func (s *Store) RedeemCode(ctx context.Context, in storage.Redemption) error {
+	if err := in.Check(); err != nil {
+		return err
+	}
 	return s.hit(ctx, "redeeming a code", `
 		WITH person AS (SELECT i.connector_id, i.user_id
 				FROM grants g JOIN identities i ON i.connector_id = g.connector_id AND i.user_id = g.user_id
 				WHERE g.id = $1 AND g.code_redeemed_at IS NULL FOR KEY SHARE OF i),
-			redeemed AS (UPDATE grants g SET code_redeemed_at = $2, refreshed_at = $2, expires_at = $3
+			redeemed AS (UPDATE grants g SET code_redeemed_at = $2, refreshed_at = $2, expires_at = $3,
+					refreshed_user_agent = $4, refreshed_ip_address = $5
 				FROM person p
 				WHERE g.id = $1 AND g.connector_id = p.connector_id AND g.user_id = p.user_id
 					AND g.code_redeemed_at IS NULL AND g.revoked_at IS NULL
@@ -127,7 +131,7 @@ func (s *Store) RedeemCode(ctx context.Context, id storage.GrantID, now, expires
 			kept AS (UPDATE identities i SET expires_at = $3 FROM redeemed r
 				WHERE i.connector_id = r.connector_id AND i.user_id = r.user_id AND i.expires_at < $3)
 		SELECT 1 FROM redeemed`,
-		[16]byte(id), now, expiresAt)
+		[16]byte(in.ID), in.Now, in.ExpiresAt, in.UserAgent, in.IPAddress)
 }
 
 // RevokeGrant implements storage.Grants.

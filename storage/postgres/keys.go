@@ -51,12 +51,9 @@ func (s *Store) AddSigningKey(ctx context.Context, k storage.SigningKey) error {
 }
 
 // DeleteSigningKey implements storage.SigningKeys.
-func (s *Store) DeleteSigningKey(ctx context.Context, kid string) error {
+func (s *Store) DeleteSigningKey(ctx context.Context, kid string) (bool, error) {
 	if storage.CheckKeys(kid) != nil {
-		return nil // there is no such key
+		return false, nil // there is no such key
 	}
-	return s.transition(ctx, "deleting a signing key", func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, `DELETE FROM signing_keys WHERE kid = $1`, kid)
-		return err
-	})
+	return decided(s.hit(ctx, "deleting a signing key", `DELETE FROM signing_keys WHERE kid = $1`, kid))
 }

@@ -189,7 +189,9 @@ func TestLostAcknowledgementIsUnavailable(t *testing.T) {
 	}
 	release := hold(t, c.DSN(), `SELECT 1 FROM grants FOR UPDATE`)
 	outcome := make(chan error)
-	go func() { outcome <- s.RedeemCode(context.Background(), in.Grant.ID, now, now.Add(time.Hour)) }()
+	go func() {
+		outcome <- s.RedeemCode(context.Background(), storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: now.Add(time.Hour)})
+	}()
 	awaitBlocked(t, c.DSN())
 	proxy.Swallow() // its answer will not come
 	release()

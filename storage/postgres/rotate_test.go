@@ -79,7 +79,7 @@ func TestRedeemingWritesTheIdentityOnlyToKeepIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := version()
-	if err := s.RedeemCode(t.Context(), in.Grant.ID, now, in.Identity.ExpiresAt); err != nil {
+	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: in.Identity.ExpiresAt}); err != nil {
 		t.Fatal(err)
 	}
 	if after := version(); after != before {

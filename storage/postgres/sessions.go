@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/countersign/countersign/storage"
 )
@@ -93,13 +94,19 @@ func (s *Store) Session(ctx context.Context, idHash [32]byte, now time.Time) (st
 }
 
 // EndSession implements storage.Sessions.
-func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) error {
+func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (ended bool, err error) {
 	if err := with.Check(); err != nil {
-		return err
+		return false, err
 	}
-	return s.transition(ctx, "ending a session", func(ctx context.Context, conn *pgx.Conn) error {
-		return batch(ctx, conn, func(b *pgx.Batch) { queueEnding(b, idHash, "", with) })
+	err = s.transition(ctx, "ending a session", func(ctx context.Context, conn *pgx.Conn) error {
+		return batch(ctx, conn, func(b *pgx.Batch) {
+			queueEnding(b, idHash, "", with).Exec(func(locked pgconn.CommandTag) error {
+				ended = locked.RowsAffected() > 0
+				return nil
+			})
+		})
 	})
+	return ended && err == nil, err
 }
 
 // Two statements end sessions: the first waits for authorizations that hold them,
@@ -123,9 +130,11 @@ const (
 		ON CONFLICT DO NOTHING`
 )
 
-func queueEnding(b *pgx.Batch, idHash [32]byte, livesOn string, with storage.Ending) {
-	b.Queue(lockSession, idHash[:])
+// queueEnding returns the first statement, which finds the session, if it is there.
+func queueEnding(b *pgx.Batch, idHash [32]byte, livesOn string, with storage.Ending) (locked *pgx.QueuedQuery) {
+	locked = b.Queue(lockSession, idHash[:])
 	b.Queue(endSessions, endingValues([][]byte{idHash[:]}, livesOn, false, with)...)
+	return locked
 }
 
 func endingValues(idHashes [][]byte, livesOn string, lapsed bool, with storage.Ending) []any {

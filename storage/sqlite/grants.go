@@ -100,15 +100,19 @@ func readGrant(tx *tx, id storage.GrantID, now time.Time, found *storage.Grant, 
 }
 
 // RedeemCode implements storage.Grants.
-func (s *Store) RedeemCode(ctx context.Context, id storage.GrantID, now, expiresAt time.Time) error {
+func (s *Store) RedeemCode(ctx context.Context, in storage.Redemption) error {
+	if err := in.Check(); err != nil {
+		return err
+	}
 	return s.write(ctx, "redeeming a code", func(tx *tx) error {
 		won, err := tx.hit(`
-			UPDATE grants SET code_redeemed_at = ?2, refreshed_at = ?2, expires_at = ?3
+			UPDATE grants SET code_redeemed_at = ?2, refreshed_at = ?2, expires_at = ?3,
+				refreshed_user_agent = ?4, refreshed_ip_address = ?5
 			WHERE id = ?1 AND code_redeemed_at IS NULL AND revoked_at IS NULL
 				AND code_expires_at > ?2 AND expires_at > ?2
 				AND EXISTS (SELECT 1 FROM identities i
 					WHERE i.connector_id = grants.connector_id AND i.user_id = grants.user_id)`,
-			id[:], micros(now), micros(expiresAt))
+			in.ID[:], micros(in.Now), micros(in.ExpiresAt), in.UserAgent, in.IPAddress)
 		if err == nil && !won {
 			return storage.ErrConflict
 		}
@@ -117,7 +121,7 @@ func (s *Store) RedeemCode(ctx context.Context, id storage.GrantID, now, expires
 				UPDATE identities SET expires_at = ?2 FROM grants g
 				WHERE g.id = ?1 AND identities.connector_id = g.connector_id
 					AND identities.user_id = g.user_id AND identities.expires_at < ?2`,
-				id[:], micros(expiresAt))
+				in.ID[:], micros(in.ExpiresAt))
 		}
 		return err
 	})

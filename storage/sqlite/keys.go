@@ -50,9 +50,10 @@ func (s *Store) AddSigningKey(ctx context.Context, k storage.SigningKey) error {
 }
 
 // DeleteSigningKey implements storage.SigningKeys.
-func (s *Store) DeleteSigningKey(ctx context.Context, kid string) error {
-	return s.write(ctx, "deleting a signing key", func(tx *tx) error {
-		_, err := tx.Exec(`DELETE FROM signing_keys WHERE kid = ?`, kid)
+func (s *Store) DeleteSigningKey(ctx context.Context, kid string) (deleted bool, err error) {
+	err = s.write(ctx, "deleting a signing key", func(tx *tx) error {
+		deleted, err = tx.hit(`DELETE FROM signing_keys WHERE kid = ?`, kid)
 		return err
 	})
+	return deleted && err == nil, err
 }

@@ -47,7 +47,7 @@ func TestLockedFileIsUnavailable(t *testing.T) {
 	if _, err := other.ExecContext(t.Context(), `BEGIN EXCLUSIVE`); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RedeemCode(t.Context(), in.Grant.ID, now, now); !errors.Is(err, storage.ErrUnavailable) {
+	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: now}); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("redeeming: %v", err)
 	}
 	if err := s.Migrate(t.Context()); err != nil { // there is nothing to write
@@ -59,13 +59,13 @@ func TestLockedFileIsUnavailable(t *testing.T) {
 	patient := open(t, sqlite.Config{File: file, StatementTimeout: time.Hour})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := patient.RedeemCode(ctx, in.Grant.ID, now, now); !errors.Is(err, context.DeadlineExceeded) {
+	if err := patient.RedeemCode(ctx, storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: now}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("redeeming with a deadline: %v", err)
 	}
 	if _, err := other.ExecContext(t.Context(), `ROLLBACK`); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RedeemCode(t.Context(), in.Grant.ID, now, now.Add(time.Hour)); err != nil {
+	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: now.Add(time.Hour)}); err != nil {
 		t.Errorf("redeeming after the outage: %v", err)
 	}
 }

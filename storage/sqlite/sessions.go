@@ -98,13 +98,17 @@ func (s *Store) Session(ctx context.Context, idHash [32]byte, now time.Time) (st
 }
 
 // EndSession implements storage.Sessions.
-func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) error {
+func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.Ending) (ended bool, err error) {
 	if err := with.Check(); err != nil {
-		return err
+		return false, err
 	}
-	return s.write(ctx, "ending a session", func(tx *tx) error {
+	err = s.write(ctx, "ending a session", func(tx *tx) error {
+		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE id_hash = ?)`, idHash[:]).Scan(&ended); err != nil {
+			return err
+		}
 		return endSession(tx, ending{Ending: with, idHash: idHash})
 	})
+	return ended && err == nil, err
 }
 
 // ending is the end of one session.

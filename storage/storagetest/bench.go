@@ -38,7 +38,7 @@ func Benchmark(b *testing.B, s storage.Store, work func() Work) {
 	})
 	b.Run("RedeemCode", func(b *testing.B) {
 		benchmark(b, work, signedIn, func(b *testing.B, in storage.SignIn) error {
-			return s.RedeemCode(b.Context(), in.Grant.ID, epoch, in.Grant.ExpiresAt)
+			return s.RedeemCode(b.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: in.Grant.ExpiresAt})
 		})
 	})
 	b.Run("Session", func(b *testing.B) {
@@ -120,7 +120,7 @@ func benchmarkChain(b *testing.B, s storage.Store) storage.Rotation {
 	if err := s.SignIn(b.Context(), in); err != nil {
 		b.Fatal(err)
 	}
-	if err := s.RedeemCode(b.Context(), in.Grant.ID, epoch, epoch.Add(720*time.Hour)); err != nil {
+	if err := s.RedeemCode(b.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(720 * time.Hour)}); err != nil {
 		b.Fatal(err)
 	}
 	r := rotation(in)

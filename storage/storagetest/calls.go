@@ -15,7 +15,8 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 	return map[string]func(context.Context) error{
 		"SignIn": func(ctx context.Context) error { return s.SignIn(ctx, signIn()) },
 		"EndSession": func(ctx context.Context) error {
-			return s.EndSession(ctx, [32]byte{1}, storage.Ending{Now: epoch, RevokeClientIDs: []string{"a"}, TellClientIDs: []string{"a"}})
+			_, err := s.EndSession(ctx, [32]byte{1}, storage.Ending{Now: epoch, RevokeClientIDs: []string{"a"}, TellClientIDs: []string{"a"}})
+			return err
 		},
 		"ClaimLogoutDelivery": func(ctx context.Context) error {
 			_, err := s.ClaimLogoutDelivery(ctx, nil, epoch, epoch.Add(time.Minute))
@@ -37,7 +38,7 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 			return err
 		},
 		"RedeemCode": func(ctx context.Context) error {
-			return s.RedeemCode(ctx, in.Grant.ID, epoch, epoch.Add(time.Hour))
+			return s.RedeemCode(ctx, storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(time.Hour)})
 		},
 		"RotateGrant": func(ctx context.Context) error {
 			_, _, err := s.RotateGrant(ctx, rotation(in))
@@ -89,7 +90,10 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 			Fill(&key)
 			return s.AddSigningKey(ctx, key)
 		},
-		"DeleteSigningKey": func(ctx context.Context) error { return s.DeleteSigningKey(ctx, "a") },
+		"DeleteSigningKey": func(ctx context.Context) error {
+			_, err := s.DeleteSigningKey(ctx, "a")
+			return err
+		},
 		"AcquireLease": func(ctx context.Context) error {
 			_, err := s.AcquireLease(ctx, "job", "holder", epoch, epoch.Add(time.Hour))
 			return err
@@ -136,7 +140,7 @@ func Redeemed(t testing.TB, s storage.Store) storage.Rotation {
 	if err := s.SignIn(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RedeemCode(t.Context(), in.Grant.ID, epoch, epoch.Add(720*time.Hour)); err != nil {
+	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(720 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	return rotation(in)

@@ -46,9 +46,9 @@ func ended(t *testing.T, s storage.Store, in storage.SignIn, until time.Time) st
 	again.Session.ConnectorID, again.Session.UserID = in.Session.ConnectorID, in.Session.UserID
 	again.Session.LoginClientIDs, again.Session.ClientIDs = []string{"told"}, []string{"told"}
 	must(t, s.SignIn(t.Context(), again))
-	must(t, s.EndSession(t.Context(), again.Session.IDHash, storage.Ending{
+	endSession(t, s, again.Session.IDHash, storage.Ending{
 		Now: until.Add(-time.Hour), TellClientIDs: []string{"told"}, TellUntil: until,
-	}))
+	})
 	return again.Session.SID
 }
 
@@ -242,7 +242,7 @@ var garbageTests = map[string]func(*testing.T, Database){
 			crowd(t, 8, replicas, func(i int, s storage.Store) error {
 				switch i % 4 {
 				case 0:
-					return won.took(s.RedeemCode(t.Context(), in.Grant.ID, now.Add(-tick), until))
+					return won.took(s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now.Add(-tick), ExpiresAt: until}))
 				case 1:
 					return collectAll(t.Context(), s, now)
 				}

@@ -52,7 +52,7 @@ var grantTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		for _, touch := range []bool{false, true} {
 			ended, expired := seed(t, s), seed(t, s)
-			must(t, s.EndSession(t.Context(), ended.Session.IDHash, storage.Ending{Now: epoch}))
+			endSession(t, s, ended.Session.IDHash, storage.Ending{Now: epoch})
 			atTheEnd := authorization(expired)
 			atTheEnd.Grant.CreatedAt = expired.Session.ExpiresAt
 			atTheEnd.Grant.ExpiresAt = expired.Session.ExpiresAt.Add(time.Hour)
@@ -92,33 +92,37 @@ var grantTests = map[string]func(*testing.T, Database){
 	"a code is redeemed once": func(t *testing.T, open Database) {
 		s := open(t)
 		in, bystander := seed(t, s), seed(t, s)
-		until := epoch.Add(720 * time.Hour)
-		must(t, s.RedeemCode(t.Context(), in.Grant.ID, epoch, until))
-		want(t, s.RedeemCode(t.Context(), in.Grant.ID, epoch.Add(tick), until.Add(time.Hour)), storage.ErrConflict)
+		var r storage.Redemption
+		Fill(&r)
+		r.ID, r.Now, r.ExpiresAt = in.Grant.ID, epoch, epoch.Add(720*time.Hour)
+		must(t, s.RedeemCode(t.Context(), r))
+		again := storage.Redemption{ID: r.ID, Now: epoch.Add(tick), ExpiresAt: r.ExpiresAt.Add(time.Hour), UserAgent: "again", IPAddress: "again"}
+		want(t, s.RedeemCode(t.Context(), again), storage.ErrConflict)
 		expected := *in.Grant
-		expected.CodeRedeemedAt, expected.RefreshedAt, expected.ExpiresAt = epoch, epoch, until
+		expected.CodeRedeemedAt, expected.RefreshedAt, expected.ExpiresAt = epoch, epoch, r.ExpiresAt
+		expected.RefreshedUserAgent, expected.RefreshedIPAddress = r.UserAgent, r.IPAddress
 		equal(t, grantOf(t, s, in.Grant.ID), expected)
 		equal(t, grantOf(t, s, bystander.Grant.ID), *bystander.Grant)
 	},
 	"a code is not redeemed late, revoked, expired or unknown": func(t *testing.T, open Database) {
 		s := open(t)
 		until := epoch.Add(720 * time.Hour)
-		want(t, s.RedeemCode(t.Context(), storage.GrantID{1}, epoch, until), storage.ErrConflict)
+		want(t, s.RedeemCode(t.Context(), storage.Redemption{ID: storage.GrantID{1}, Now: epoch, ExpiresAt: until}), storage.ErrConflict)
 
 		late := seed(t, s)
-		want(t, s.RedeemCode(t.Context(), late.Grant.ID, late.Grant.CodeExpiresAt, until), storage.ErrConflict)
+		want(t, s.RedeemCode(t.Context(), storage.Redemption{ID: late.Grant.ID, Now: late.Grant.CodeExpiresAt, ExpiresAt: until}), storage.ErrConflict)
 		equal(t, grantOf(t, s, late.Grant.ID), *late.Grant)
-		must(t, s.RedeemCode(t.Context(), late.Grant.ID, late.Grant.CodeExpiresAt.Add(-tick), until))
+		must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: late.Grant.ID, Now: late.Grant.CodeExpiresAt.Add(-tick), ExpiresAt: until}))
 
 		revoked := seed(t, s)
 		_, err := s.RevokeGrant(t.Context(), revoked.Grant.ID, epoch, "because")
 		must(t, err)
-		want(t, s.RedeemCode(t.Context(), revoked.Grant.ID, epoch, until), storage.ErrConflict)
+		want(t, s.RedeemCode(t.Context(), storage.Redemption{ID: revoked.Grant.ID, Now: epoch, ExpiresAt: until}), storage.ErrConflict)
 
 		expired := signIn()
 		expired.Grant.CodeExpiresAt = expired.Grant.ExpiresAt.Add(time.Hour)
 		must(t, s.SignIn(t.Context(), expired))
-		want(t, s.RedeemCode(t.Context(), expired.Grant.ID, expired.Grant.ExpiresAt, until), storage.ErrConflict)
+		want(t, s.RedeemCode(t.Context(), storage.Redemption{ID: expired.Grant.ID, Now: expired.Grant.ExpiresAt, ExpiresAt: until}), storage.ErrConflict)
 	},
 	"a grant is revoked once and keeps its first reason": func(t *testing.T, open Database) {
 		s := open(t)
@@ -135,7 +139,7 @@ var grantTests = map[string]func(*testing.T, Database){
 	"a redeemed grant can be revoked": func(t *testing.T, open Database) {
 		s := open(t)
 		in := seed(t, s)
-		must(t, s.RedeemCode(t.Context(), in.Grant.ID, epoch, in.Grant.ExpiresAt))
+		must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: in.Grant.ExpiresAt}))
 		did, err := s.RevokeGrant(t.Context(), in.Grant.ID, epoch, "reuse")
 		must(t, err)
 		equal(t, did, true)

@@ -143,7 +143,7 @@ var personTests = map[string]func(*testing.T, Database){
 			must(t, err)
 			equal(t, ended, 1)
 		}
-		want(t, s.RedeemCode(t.Context(), code.Grant.ID, epoch, epoch.Add(time.Hour)), storage.ErrConflict)
+		want(t, s.RedeemCode(t.Context(), storage.Redemption{ID: code.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(time.Hour)}), storage.ErrConflict)
 		_, _, err = s.RotateGrant(t.Context(), rotation(in))
 		want(t, err, storage.ErrConflict)
 	},
@@ -154,7 +154,7 @@ var personTests = map[string]func(*testing.T, Database){
 		must(t, err)
 		a := authorization(in)
 		must(t, s.Authorize(t.Context(), a))
-		must(t, s.RedeemCode(t.Context(), a.Grant.ID, epoch, a.Grant.ExpiresAt))
+		must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: a.Grant.ExpiresAt}))
 		_, _, err = s.RotateGrant(t.Context(), rotation(storage.SignIn{Identity: in.Identity, Grant: &a.Grant}))
 		must(t, err)
 	},

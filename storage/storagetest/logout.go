@@ -59,7 +59,7 @@ var logoutTests = map[string]func(*testing.T, Database){
 		_, err := s.RevokeGrant(t.Context(), earlier.ID, epoch.Add(-time.Hour), "first")
 		must(t, err)
 		with := ending([]string{"bound", "unknown"}, nil)
-		must(t, s.EndSession(t.Context(), in.Session.IDHash, with))
+		endSession(t, s, in.Session.IDHash, with)
 		_, _, err = s.Session(t.Context(), in.Session.IDHash, epoch)
 		want(t, err, storage.ErrNotFound)
 		revoked := bound
@@ -68,11 +68,11 @@ var logoutTests = map[string]func(*testing.T, Database){
 		equal(t, grantOf(t, s, standalone.ID), standalone)
 		equal(t, grantOf(t, s, foreign.ID), foreign)
 		equal(t, grantOf(t, s, earlier.ID).RevokedReason, "first")
-		want(t, s.RedeemCode(t.Context(), bound.ID, epoch, epoch.Add(time.Hour)), storage.ErrConflict)
+		want(t, s.RedeemCode(t.Context(), storage.Redemption{ID: bound.ID, Now: epoch, ExpiresAt: epoch.Add(time.Hour)}), storage.ErrConflict)
 		equal(t, len(claimAll(t, s, epoch)), 0)
 		// A session that is not there any more ends nothing.
 		late := ending([]string{"standalone"}, []string{"standalone"})
-		must(t, s.EndSession(t.Context(), in.Session.IDHash, late))
+		endSession(t, s, in.Session.IDHash, late)
 		equal(t, grantOf(t, s, standalone.ID), standalone)
 		equal(t, len(claimAll(t, s, epoch)), 0)
 	},
@@ -86,7 +86,7 @@ var logoutTests = map[string]func(*testing.T, Database){
 		withGrant(t, s, in, "led")
 		withGrant(t, s, other, "elsewhere")
 		with := ending(nil, []string{"login", "led", "granted", "elsewhere", "unknown", odd})
-		must(t, s.EndSession(t.Context(), in.Session.IDHash, with))
+		endSession(t, s, in.Session.IDHash, with)
 		must(t, s.Close())
 		s = open(t)
 		equal(t, len(claimAll(t, s, epoch.Add(-tick))), 0)
@@ -103,7 +103,7 @@ var logoutTests = map[string]func(*testing.T, Database){
 		a := authorization(in)
 		a.Consent, a.TouchSession, a.Grant.ClientID, a.Grant.SID = nil, true, "touched", "unlike"
 		must(t, s.Authorize(t.Context(), a))
-		must(t, s.EndSession(t.Context(), in.Session.IDHash, ending(nil, []string{"touched"})))
+		endSession(t, s, in.Session.IDHash, ending(nil, []string{"touched"}))
 		equal(t, idsOf(claimAll(t, s, epoch)), map[string]bool{"touched": true})
 	},
 	"a sign-in that replaces a session ends it, unless its SID lives on": func(t *testing.T, open Database) {
@@ -137,7 +137,7 @@ var logoutTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		in := seed(t, s)
 		withGrant(t, s, in, "a")
-		must(t, s.EndSession(t.Context(), in.Session.IDHash, ending(nil, []string{"a"})))
+		endSession(t, s, in.Session.IDHash, ending(nil, []string{"a"}))
 		until := epoch.Add(time.Minute)
 		first, err := s.ClaimLogoutDelivery(t.Context(), nil, epoch, until)
 		must(t, err)
@@ -166,7 +166,7 @@ var logoutTests = map[string]func(*testing.T, Database){
 		for _, id := range []string{"a", "b", "c"} {
 			withGrant(t, s, in, id)
 		}
-		must(t, s.EndSession(t.Context(), in.Session.IDHash, ending(nil, []string{"a", "b", "c"})))
+		endSession(t, s, in.Session.IDHash, ending(nil, []string{"a", "b", "c"}))
 		equal(t, idsOf(claimAll(t, s, epoch, "a", "c", "unknown")), map[string]bool{"b": true})
 		equal(t, idsOf(claimAll(t, s, epoch)), map[string]bool{"a": true, "c": true})
 	},
@@ -175,7 +175,10 @@ var logoutTests = map[string]func(*testing.T, Database){
 		in := seed(t, s)
 		for _, bad := range notText {
 			with := ending([]string{"a"}, []string{"a"})
-			refuseEach(t, &with, bad, func() error { return s.EndSession(t.Context(), in.Session.IDHash, with) })
+			refuseEach(t, &with, bad, func() error {
+				_, err := s.EndSession(t.Context(), in.Session.IDHash, with)
+				return err
+			})
 			_, err := s.ClaimLogoutDelivery(t.Context(), []string{bad}, epoch, epoch)
 			want(t, err, storage.ErrInvalid)
 			d := storage.LogoutDelivery{SID: "a", ClientID: "a", ConnectorID: "a", UserID: "a"}
@@ -198,7 +201,8 @@ var logoutRaceTests = map[string]func(*testing.T, Database){
 			var stored []storage.GrantID
 			raceOn(t, replicas, func(i int, s storage.Store) error {
 				if i == racers/2 {
-					return s.EndSession(t.Context(), in.Session.IDHash, ending([]string{"bound"}, []string{"bound"}))
+					_, err := s.EndSession(t.Context(), in.Session.IDHash, ending([]string{"bound"}, []string{"bound"}))
+					return err
 				}
 				a := authorization(in)
 				a.Consent, a.TouchSession = nil, i%2 == 0
@@ -229,7 +233,7 @@ var logoutRaceTests = map[string]func(*testing.T, Database){
 		for _, id := range ids {
 			withGrant(t, s, in, id)
 		}
-		must(t, s.EndSession(t.Context(), in.Session.IDHash, ending(nil, ids)))
+		endSession(t, s, in.Session.IDHash, ending(nil, ids))
 		var mu sync.Mutex
 		claimed := map[string]int{}
 		race(t, open, func(_ int, s storage.Store) error {

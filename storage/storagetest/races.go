@@ -72,7 +72,19 @@ var raceTests = map[string]func(*testing.T, Database){
 		in := seed(t, open(t))
 		var won winners
 		race(t, open, func(i int, s storage.Store) error {
-			return won.took(s.RedeemCode(t.Context(), in.Grant.ID, epoch.Add(time.Duration(i)*tick), epoch.Add(time.Hour)))
+			return won.took(s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch.Add(time.Duration(i) * tick), ExpiresAt: epoch.Add(time.Hour)}))
+		})
+		equal(t, won.n, 1)
+	},
+	"one ends a session": func(t *testing.T, open Database) {
+		in := seed(t, open(t))
+		var won winners
+		race(t, open, func(_ int, s storage.Store) error {
+			did, err := s.EndSession(t.Context(), in.Session.IDHash, storage.Ending{Now: epoch})
+			if err == nil && did {
+				return won.took(nil)
+			}
+			return err
 		})
 		equal(t, won.n, 1)
 	},
@@ -96,7 +108,7 @@ var raceTests = map[string]func(*testing.T, Database){
 				}
 				return err
 			}
-			return redeemed.took(s.RedeemCode(t.Context(), in.Grant.ID, epoch, epoch.Add(time.Hour)))
+			return redeemed.took(s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(time.Hour)}))
 		})
 		equal(t, revoked.n, 1)
 		if redeemed.n > 1 {
@@ -196,7 +208,7 @@ var raceTests = map[string]func(*testing.T, Database){
 		var once sync.Once
 		raceOn(t, replicas, func(i int, s storage.Store) error {
 			if i == racers/2 {
-				err := s.EndSession(t.Context(), in.Session.IDHash, storage.Ending{Now: epoch})
+				_, err := s.EndSession(t.Context(), in.Session.IDHash, storage.Ending{Now: epoch})
 				once.Do(func() { close(ended) })
 				return err
 			}

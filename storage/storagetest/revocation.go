@@ -71,7 +71,8 @@ func newLot(t *testing.T, s storage.Store) (l lot) {
 			a.Consent, a.Grant.ClientID, a.Grant.SID = nil, client, in.Session.SID
 			must(t, s.Authorize(t.Context(), a))
 			until := epoch.Add(720 * time.Hour)
-			must(t, s.RedeemCode(t.Context(), a.Grant.ID, epoch, until))
+			must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: until,
+				UserAgent: a.Grant.RefreshedUserAgent, IPAddress: a.Grant.RefreshedIPAddress}))
 			a.Grant.CodeRedeemedAt, a.Grant.RefreshedAt, a.Grant.ExpiresAt = epoch, epoch, until
 			l.grants = append(l.grants, a.Grant)
 		}
@@ -310,7 +311,7 @@ var revocationTests = map[string]func(*testing.T, Database){
 			}
 			must(t, s.SignIn(t.Context(), in))
 			g := withGrant(t, s, in, "bound")
-			must(t, s.RedeemCode(t.Context(), g.ID, epoch, now.Add(time.Hour)))
+			must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: g.ID, Now: epoch, ExpiresAt: now.Add(time.Hour)}))
 			bound = append(bound, g)
 			return in.Session.SID
 		}
@@ -345,7 +346,8 @@ var revocationTests = map[string]func(*testing.T, Database){
 			a.Grant.ID = storage.GrantID{1, byte(i)}
 			must(t, s.Authorize(t.Context(), a))
 			until := epoch.Add(720 * time.Hour)
-			must(t, s.RedeemCode(t.Context(), a.Grant.ID, epoch, until))
+			must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: until,
+				UserAgent: a.Grant.RefreshedUserAgent, IPAddress: a.Grant.RefreshedIPAddress}))
 			a.Grant.CodeRedeemedAt, a.Grant.RefreshedAt, a.Grant.ExpiresAt = epoch, epoch, until
 			grants = append([]storage.Grant{a.Grant}, grants...)
 		}
@@ -561,7 +563,7 @@ var revocationRaceTests = map[string]func(*testing.T, Database){
 				if err := s.Authorize(t.Context(), a); err != nil {
 					return err
 				}
-				if err := s.RedeemCode(t.Context(), a.Grant.ID, epoch, epoch.Add(720*time.Hour)); err != nil {
+				if err := s.RedeemCode(t.Context(), storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(720 * time.Hour)}); err != nil {
 					return err
 				}
 			}

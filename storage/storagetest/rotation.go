@@ -17,8 +17,10 @@ func redeemed(t *testing.T, s storage.Store) storage.SignIn {
 	t.Helper()
 	in := seed(t, s)
 	until := epoch.Add(720 * time.Hour)
-	must(t, s.RedeemCode(t.Context(), in.Grant.ID, epoch, until))
+	r := storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: until, UserAgent: "the redeemer", IPAddress: "192.0.2.7"}
+	must(t, s.RedeemCode(t.Context(), r))
 	in.Grant.CodeRedeemedAt, in.Grant.RefreshedAt, in.Grant.ExpiresAt = epoch, epoch, until
+	in.Grant.RefreshedUserAgent, in.Grant.RefreshedIPAddress = r.UserAgent, r.IPAddress
 	in.Identity.ExpiresAt = until
 	return in
 }
@@ -173,14 +175,14 @@ var rotationTests = map[string]func(*testing.T, Database){
 		a := authorization(in)
 		a.Grant.UserID = "nobody"
 		must(t, s.Authorize(t.Context(), a))
-		want(t, s.RedeemCode(t.Context(), a.Grant.ID, epoch, a.Grant.ExpiresAt), storage.ErrConflict)
+		want(t, s.RedeemCode(t.Context(), storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: a.Grant.ExpiresAt}), storage.ErrConflict)
 		_, _, err := s.RotateGrant(t.Context(), rotation(storage.SignIn{Identity: in.Identity, Grant: &a.Grant}))
 		want(t, err, storage.ErrConflict)
 		// Once the person is known, the same grant does both: nothing was changed.
 		who := signIn()
 		who.Identity.ConnectorID, who.Identity.UserID, who.Grant = a.Grant.ConnectorID, a.Grant.UserID, nil
 		must(t, s.SignIn(t.Context(), who))
-		must(t, s.RedeemCode(t.Context(), a.Grant.ID, epoch, a.Grant.ExpiresAt))
+		must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: a.Grant.ExpiresAt}))
 		_, _, err = s.RotateGrant(t.Context(), rotation(storage.SignIn{Identity: who.Identity, Grant: &a.Grant}))
 		must(t, err)
 	},
@@ -193,7 +195,7 @@ var rotationTests = map[string]func(*testing.T, Database){
 		} {
 			a := authorization(in)
 			must(t, s.Authorize(t.Context(), a))
-			must(t, s.RedeemCode(t.Context(), a.Grant.ID, epoch, until))
+			must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: until}))
 			if until.After(kept.ExpiresAt) {
 				kept.ExpiresAt = until
 			}
@@ -203,7 +205,7 @@ var rotationTests = map[string]func(*testing.T, Database){
 			equal(t, identity, kept)
 		}
 		// A code that is not redeemed keeps nobody.
-		want(t, s.RedeemCode(t.Context(), in.Grant.ID, in.Grant.CodeExpiresAt, epoch.AddDate(9, 0, 0)), storage.ErrConflict)
+		want(t, s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: in.Grant.CodeExpiresAt, ExpiresAt: epoch.AddDate(9, 0, 0)}), storage.ErrConflict)
 		_, identity, err := s.Grant(t.Context(), in.Grant.ID, epoch)
 		must(t, err)
 		equal(t, identity, kept)
@@ -232,7 +234,7 @@ var rotationTests = map[string]func(*testing.T, Database){
 		in := signIn()
 		in.Grant.Nonce = strings.Repeat(in.Grant.Nonce, 5000)
 		must(t, s.SignIn(t.Context(), in))
-		must(t, s.RedeemCode(t.Context(), in.Grant.ID, epoch, in.Grant.ExpiresAt))
+		must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: in.Grant.ExpiresAt}))
 		r := rotation(in)
 		r.UserAgent = strings.Repeat(r.UserAgent, 5000)
 		grant, _, err := s.RotateGrant(t.Context(), r)

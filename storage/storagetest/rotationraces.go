@@ -65,7 +65,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 			var taken, moved winners
 			crowd(t, 8, replicas, func(i int, s storage.Store) error {
 				if i%4 < 2 {
-					return taken.took(s.RedeemCode(t.Context(), in.Grant.ID, epoch, epoch.Add(720*time.Hour)))
+					return taken.took(s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(720 * time.Hour)}))
 				}
 				_, _, err := s.RotateGrant(t.Context(), rotation(in))
 				return moved.took(err)
@@ -85,7 +85,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 		for i := range grants {
 			a := authorization(in)
 			must(t, replicas[0].Authorize(t.Context(), a))
-			must(t, replicas[0].RedeemCode(t.Context(), a.Grant.ID, epoch, a.Grant.ExpiresAt))
+			must(t, replicas[0].RedeemCode(t.Context(), storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: a.Grant.ExpiresAt}))
 			grants[i] = a.Grant
 		}
 		raceOn(t, replicas, func(i int, s storage.Store) error {
@@ -135,7 +135,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 		for range 20 {
 			a := authorization(in)
 			must(t, replicas[0].Authorize(t.Context(), a))
-			must(t, replicas[0].RedeemCode(t.Context(), a.Grant.ID, epoch, a.Grant.ExpiresAt))
+			must(t, replicas[0].RedeemCode(t.Context(), storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: a.Grant.ExpiresAt}))
 			grants = append(grants, a.Grant)
 		}
 		var ended atomic.Int64
@@ -198,7 +198,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 			in := seeds[i]
 			ctx, cancel := soon(t)
 			defer cancel()
-			err := s.RedeemCode(ctx, in.Grant.ID, epoch, until)
+			err := s.RedeemCode(ctx, storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: until})
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				return err
 			}

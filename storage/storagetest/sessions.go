@@ -144,8 +144,8 @@ var sessionTests = map[string]func(*testing.T, Database){
 	"ending a session ends that one": func(t *testing.T, open Database) {
 		s := open(t)
 		in, bystander := seed(t, s), seed(t, s)
-		for range 2 {
-			must(t, s.EndSession(t.Context(), in.Session.IDHash, storage.Ending{Now: epoch}))
+		for i := range 2 {
+			equal(t, endSession(t, s, in.Session.IDHash, storage.Ending{Now: epoch}), i == 0)
 			_, _, err := s.Session(t.Context(), in.Session.IDHash, epoch)
 			want(t, err, storage.ErrNotFound)
 		}
@@ -182,4 +182,12 @@ func unchanged(t *testing.T, s storage.Store, old, next storage.SignIn) {
 		_, _, err = s.Grant(t.Context(), next.Grant.ID, epoch)
 		want(t, err, storage.ErrNotFound)
 	}
+}
+
+// endSession ends a session, and returns whether this call did it.
+func endSession(t *testing.T, s storage.Store, idHash [32]byte, with storage.Ending) bool {
+	t.Helper()
+	ended, err := s.EndSession(t.Context(), idHash, with)
+	must(t, err)
+	return ended
 }

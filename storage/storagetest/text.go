@@ -43,7 +43,7 @@ var textTests = map[string]func(*testing.T, Database){
 				_, err := s.Consent(t.Context(), key[0], key[1], key[2], epoch)
 				want(t, err, storage.ErrNotFound)
 			}
-			must(t, s.DeleteSigningKey(t.Context(), bad))
+			deleteKey(t, s, bad)
 			must(t, s.ReleaseLease(t.Context(), bad, bad))
 		}
 	},
@@ -98,6 +98,11 @@ var textTests = map[string]func(*testing.T, Database){
 		a.Grant.UserAgent = "\x00"
 		must(t, s.Authorize(t.Context(), a))
 		equal(t, grantOf(t, s, a.Grant.ID).UserAgent, "\uFFFD")
+		r := storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: a.Grant.ExpiresAt, UserAgent: "a\x00b\xff", IPAddress: "\xff"}
+		want(t, s.RedeemCode(t.Context(), r), storage.ErrInvalid)
+		r.IPAddress = ""
+		must(t, s.RedeemCode(t.Context(), r))
+		equal(t, grantOf(t, s, a.Grant.ID).RefreshedUserAgent, "a\uFFFDb\uFFFD")
 	},
 	"keys differ by case, accents and spaces": func(t *testing.T, open Database) {
 		s := open(t)

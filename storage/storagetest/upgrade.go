@@ -23,7 +23,7 @@ type Version1 struct {
 // Works holds s, which is upgraded, to what it says of these grants.
 func (v Version1) Works(t *testing.T, s storage.Store) {
 	t.Helper()
-	must(t, s.RedeemCode(t.Context(), v.Pending, v.CheckedAt, v.CheckedAt.Add(time.Hour)))
+	must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: v.Pending, Now: v.CheckedAt, ExpiresAt: v.CheckedAt.Add(time.Hour)}))
 	for name, id := range map[string]storage.GrantID{"pending": v.Pending, "redeemed": v.Redeemed, "late": v.Late} {
 		t.Run(name, func(t *testing.T) {
 			grant, _, err := s.Grant(t.Context(), id, v.CheckedAt)
@@ -51,9 +51,9 @@ func (v Version1) Works(t *testing.T, s storage.Store) {
 			t.Errorf("%s: %+v", name, found)
 		}
 	}
-	must(t, s.EndSession(t.Context(), v.LateSession, storage.Ending{
+	endSession(t, s, v.LateSession, storage.Ending{
 		Now: v.CheckedAt, TellClientIDs: []string{"client"}, TellUntil: v.CheckedAt.Add(time.Hour),
-	}))
+	})
 	// What was stored before there was an index on expiry is found by it.
 	for table, rows := range map[storage.Table]int{
 		storage.TableGrants: 3, storage.TableSessions: 1, storage.TableConsents: 1, storage.TableLoginFailures: 1,

@@ -29,6 +29,7 @@ func (c *checker) all() {
 	c.frontend()
 	c.signer()
 	c.logger()
+	c.audit()
 	c.sessions()
 	c.secrets()
 }

@@ -54,6 +54,8 @@ type Config struct {
 	Frontend Frontend `mapstructure:"frontend"`
 	// Logger is how the log is written.
 	Logger Logger `mapstructure:"logger"`
+	// Audit is where the records of who did what go.
+	Audit Audit `mapstructure:"audit"`
 	// Signer is how tokens are signed.
 	Signer Signer `mapstructure:"signer"`
 	// Sessions is how long a browser stays signed in.
@@ -145,6 +147,7 @@ func defaults(settings map[string]any) *Config {
 		OAuth2:   OAuth2{PKCE: PKCE{CodeChallengeMethodsSupported: []string{"S256"}}, AccessTokenFormat: "opaque"},
 		Frontend: Frontend{Issuer: "Countersign", Theme: "auto"},
 		Logger:   Logger{Format: "text"},
+		Audit:    Audit{Enabled: true, File: StandardOutput},
 		Signer:   Signer{Type: "local", Local: &LocalSigner{Algorithm: "RS256"}},
 		Sessions: defaultSessions(),
 	}

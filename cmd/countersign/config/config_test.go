@@ -131,6 +131,7 @@ func TestEverything(t *testing.T) {
 			Colors: config.Colors{Accent: "#00aa00", AccentDark: "#ffffff", Background: "#fefefe", BackgroundDark: "#000000"},
 		},
 		Logger: config.Logger{Level: slog.LevelDebug, Format: "json"},
+		Audit:  config.Audit{Enabled: false, File: "/var/log/countersign/audit.log"},
 		Signer: config.Signer{Type: "local", Local: &config.LocalSigner{KeysRotationPeriod: 6 * time.Hour, Algorithm: "ES256"}},
 		Sessions: config.Sessions{
 			CookieName: "sid", AbsoluteLifetime: 12 * time.Hour, ValidIfNotUsedFor: 30 * time.Minute,

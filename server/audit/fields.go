@@ -1,0 +1,93 @@
+package audit
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/countersign/countersign/storage"
+)
+
+// maxText bounds a value, in bytes: more than any key of the storage has.
+const maxText = 1024
+
+// fields collects what one record says.
+type fields struct{ attrs []slog.Attr }
+
+// pool keeps them: a record is written with each refresh.
+var pool = sync.Pool{New: func() any { return &fields{attrs: make([]slog.Attr, 0, 24)} }}
+
+func newFields() *fields { return pool.Get().(*fields) }
+
+func (f *fields) release() {
+	clear(f.attrs) // the values are not ours to keep
+	f.attrs = f.attrs[:0]
+	pool.Put(f)
+}
+
+// text adds a value, bounded and printable, unless it is empty.
+func (f *fields) text(key, value string) {
+	if value != "" {
+		f.attrs = append(f.attrs, slog.String(key, clean(value)))
+	}
+}
+
+func (f *fields) list(key string, values []string) {
+	if len(values) > 0 {
+		f.text(key, strings.Join(values, " "))
+	}
+}
+
+func (f *fields) number(key string, n int64) { f.attrs = append(f.attrs, slog.Int64(key, n)) }
+
+func (f *fields) time(key string, t time.Time) {
+	if !t.IsZero() {
+		f.attrs = append(f.attrs, slog.Time(key, t.UTC()))
+	}
+}
+
+func (f *fields) grantID(id storage.GrantID) {
+	if id != (storage.GrantID{}) {
+		f.attrs = append(f.attrs, slog.String("grant_id", id.String()))
+	}
+}
+
+// clean makes a text fit for a line that people read in a terminal: valid, of at
+// most maxText bytes, without controls and marks that turn the direction of
+// writing. JSON alone lets the latter pass.
+func clean(s string) string {
+	if len(s) <= maxText && plain(s) {
+		return s
+	}
+	cut := len(s) > maxText
+	if cut {
+		n := maxText
+		for n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:n]
+	}
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+	if cut {
+		s += "…"
+	}
+	return s
+}
+
+// plain reports whether a text is printable ASCII, as nearly all are.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
