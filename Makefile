@@ -10,7 +10,7 @@ TESTENV     := $(GO) run ./e2e/testenv --
 # The race detector needs a C compiler.
 RACE        := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 
-.PHONY: build run test lint bench clean help
+.PHONY: build run test soak lint bench clean help
 
 build: ## build bin/countersign, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/countersign
@@ -22,6 +22,11 @@ run: build ## build, and serve config.example.yaml (or CONFIG=…)
 
 test: ## run every test, with the race detector where there is a C compiler
 	CGO_ENABLED=$(if $(RACE),1,0) $(TESTENV) $(GO) test $(RACE) -timeout 15m ./...
+
+# The doses are too many for each change: run them before a release.
+soak: ## the fault tests in full doses, and the races of the stores 10,000 times
+	COUNTERSIGN_TEST_LONG=1 $(TESTENV) $(GO) test -count 1 -v -timeout 2h ./e2e/faults
+	COUNTERSIGN_TEST_LONG=1 $(TESTENV) $(GO) test -count 1 -parallel 16 -timeout 2h -run 'TestConformance|TestCrash' ./storage/...
 
 lint: ## gofmt, go vet, staticcheck, and who may import whom
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \

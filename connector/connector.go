@@ -32,6 +32,12 @@ type Identity struct {
 	Groups []string
 	// AMR are the authentication methods used (RFC 8176), such as "pwd".
 	AMR []string
+	// Secret is what the connector wants to have when it is asked about the person
+	// again, such as a refresh token of the upstream's. It is stored sealed.
+	Secret []byte
+	// Claims are all that the upstream said, by its own names, as encoding/json
+	// decodes it, for the operator's rules. They are not stored.
+	Claims map[string]any
 }
 
 var (
@@ -39,8 +45,16 @@ var (
 	// tell which, in text or in time.
 	ErrInvalidCredentials = errors.New("invalid credentials")
 
+	// ErrTurnedBack: the person did not want to, on the upstream's page.
+	ErrTurnedBack = errors.New("the person turned back")
+
 	// ErrGone: the person does not exist any more, or is disabled.
 	ErrGone = errors.New("the person is gone")
+
+	// ErrCannotAsk: about this person the upstream cannot be asked while they are
+	// not there. What it said before is as good as when it fails, and after that
+	// the person has to sign in again.
+	ErrCannotAsk = errors.New("the upstream cannot be asked about the person")
 
 	// ErrUpstream: the upstream could not be asked or answered nonsense. It says
 	// nothing about the person. Wrap it with the cause, for the log.
@@ -67,11 +81,23 @@ type PasswordConnector interface {
 	Login(ctx context.Context, username, password string) (Identity, error)
 }
 
+// SecretRefresher is a Refresher whose Secret may be good for one use, such as a
+// refresh token that the upstream rotates.
+type SecretRefresher interface {
+	Refresher
+	// SecretIsGoodForOneUse says so; it does nothing.
+	SecretIsGoodForOneUse()
+}
+
 // Refresher is implemented by connectors that can be asked about a person who is
 // not there, to learn whether they still exist and what has changed.
 type Refresher interface {
 	// Refresh returns what the upstream says now of the person with that UserID,
-	// whom it described as before. The UserID never changes. Its error is or wraps
-	// ErrGone, *DeniedError or ErrUpstream, or is ctx.Err().
+	// whom it described as before (without AMR and Claims). The UserID never
+	// changes. What it returns as Secret takes the place of before's. Its error is
+	// or wraps ErrGone, ErrCannotAsk, *DeniedError or ErrUpstream, or is ctx.Err().
+	//
+	// Callers see to it that a person with a Secret is asked about once at a time,
+	// also by several processes.
 	Refresh(ctx context.Context, before Identity) (Identity, error)
 }

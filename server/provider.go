@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/account"
 	"github.com/countersign/countersign/server/backchannel"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/garbage"
+	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/logout"
 	"github.com/countersign/countersign/server/oauth"
@@ -87,8 +87,10 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		return nil, err
 	}
 	codes := keyring.Tokens("code", "csc_", codeBytes)
+	secrets := identity.NewSecrets(keyring)
 	rechecker, err := recheck.New(recheck.Config{
-		Store: s.cfg.Store, Revoker: p.revoker, Sources: s.sources(), Audit: s.cfg.Audit, Now: s.cfg.Now, Logger: s.cfg.Logger,
+		Store: s.cfg.Store, Revoker: p.revoker, Secrets: secrets, Sources: s.sources(), Audit: s.cfg.Audit, Now: s.cfg.Now,
+		Logger: s.cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -128,8 +130,8 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 func (s *Server) sources() map[string]recheck.Source {
 	sources := make(map[string]recheck.Source)
 	for _, c := range s.cfg.Connectors {
-		if r, ok := c.Password.(connector.Refresher); ok {
-			sources[c.ID] = recheck.Source{Refresher: r, Recheck: c.Recheck}
+		if r := c.Refresher(); r != nil || c.KnownWhileSigningIn {
+			sources[c.ID] = recheck.Source{Refresher: r, Recheck: c.Recheck, Accept: c.Accept}
 		}
 	}
 	return sources
@@ -153,6 +155,7 @@ func (s *Server) newFlow(p *provider, keyring *seal.Keyring, codes *seal.Tokens)
 		RememberDefault: s.cfg.Sessions.RememberDefault,
 		Clients:         s.clients, Store: s.cfg.Store, Connectors: s.cfg.Connectors,
 		Browsers: p.browsers, Limiter: limiter, Keyring: keyring, Codes: codes, Site: s.site,
+		Tickets: keyring.Tokens("arrival", "csu_", flow.ArrivalBytes), Secrets: identity.NewSecrets(keyring),
 		VerifyIDToken: p.verifyHint,
 		CountLogin:    s.cfg.Metrics.Login,
 		Audit:         s.cfg.Audit,

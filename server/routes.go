@@ -28,6 +28,8 @@ const (
 	stepLogin          = "/flow/{flow}/login/{connector}"
 	stepAccount        = "/flow/{flow}/account"
 	stepConsent        = "/flow/{flow}/consent"
+	stepArrive         = "/flow/{flow}/callback"
+	pathCallback       = "/callback"
 )
 
 // handler answers a request once the provider has been loaded.
@@ -54,6 +56,8 @@ const (
 	scripts
 	// ours: what another site posts is refused (login CSRF, clickjacked forms).
 	ours
+	// upstreams: they may post, and more than others.
+	upstreams
 )
 
 // routes is every address under the issuer that needs the provider.
@@ -75,6 +79,13 @@ func (s *Server) routes() []route {
 		{"POST", stepAccount, inFlow((*flow.Flow).Account), forPeople, ours},
 		{"GET", stepConsent, inFlow((*flow.Flow).ConsentPage), forPeople, open},
 		{"POST", stepConsent, inFlow((*flow.Flow).Consent), forPeople, ours},
+
+		// Upstreams send people back here; their own pages may post.
+		{"GET", pathCallback, inFlow((*flow.Flow).Callback), forPeople, open},
+		{"GET", pathCallback + "/{connector}", inFlow((*flow.Flow).Callback), forPeople, open},
+		{"POST", pathCallback, inFlow((*flow.Flow).Posted), forPeople, upstreams},
+		{"POST", pathCallback + "/{connector}", inFlow((*flow.Flow).Posted), forPeople, upstreams},
+		{"GET", stepArrive, inFlow((*flow.Flow).Arrive), forPeople, open},
 
 		{"POST", oauth.PathToken, atToken((*token.Endpoint).Token), forClients, scripts},
 		{"POST", oauth.PathRevocation, atToken((*token.Endpoint).Revoke), forClients, scripts},
@@ -152,7 +163,11 @@ func (s *Server) methodNotAllowed(methods []string, who audience) http.Handler {
 
 // guard wraps the handler of a route in what its access demands.
 func (s *Server) guard(rt route) (http.Handler, error) {
-	h := s.entry.Handle(func(w http.ResponseWriter, r *http.Request) error {
+	handle := s.entry.Handle
+	if rt.access == upstreams {
+		handle = func(h request.Handler) http.Handler { return s.entry.HandleUpTo(flow.MaxPosted, h) }
+	}
+	h := handle(func(w http.ResponseWriter, r *http.Request) error {
 		p := s.provider.Load()
 		if p == nil {
 			return errNotReady

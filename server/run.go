@@ -18,8 +18,8 @@ const (
 )
 
 // Run loads what the provider needs, for as long as it takes, and then keeps the
-// signing keys fresh, deletes what has expired, and tells clients of sessions
-// that have ended, until ctx ends. It returns nil then, and an error when waiting
+// signing keys fresh, deletes what has expired, tells clients of sessions that
+// have ended, and keeps up with upstreams, until ctx ends. It returns nil then, and an error when waiting
 // would not help: a damaged database, a schema from the future, sealed keys that
 // none of the secrets opens.
 func (s *Server) Run(ctx context.Context) error {
@@ -35,12 +35,18 @@ func (s *Server) Run(ctx context.Context) error {
 			"whoever can read the database can sign tokens; set secrets before production")
 	}
 	s.provider.Store(p)
+	s.cfg.Readiness.Changed()
 	close(s.ready)
 	s.cfg.Logger.Info("ready", slog.String("issuer", s.cfg.Policy.Issuer))
 	var running sync.WaitGroup
 	running.Go(func() { p.keys.Run(ctx) })
 	running.Go(func() { p.garbage.Run(ctx) })
 	running.Go(func() { p.telling.Run(ctx) })
+	for i := range s.cfg.Connectors {
+		if b := s.cfg.Connectors[i].Background(); b != nil {
+			running.Go(func() { b.Run(ctx) })
+		}
+	}
 	running.Wait()
 	return nil
 }

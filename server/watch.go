@@ -17,6 +17,11 @@ func (s *Server) watch() {
 	s.cfg.Readiness.Add("database", s.checkDatabase)
 	s.cfg.Readiness.Warn("clock", s.checkClock)
 	s.cfg.Readiness.Warn("audit", func(context.Context) error { return s.cfg.Audit.Check() })
+	for i := range s.cfg.Connectors {
+		if c := &s.cfg.Connectors[i]; c.Background() != nil {
+			s.cfg.Readiness.Warn("connector "+c.ID, func(context.Context) error { return c.Ready() })
+		}
+	}
 	s.cfg.Metrics.Keys(s.keyAges)
 	s.cfg.Readiness.Add("provider", func(context.Context) error {
 		if s.provider.Load() == nil {

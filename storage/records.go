@@ -231,7 +231,10 @@ type SigningKey struct {
 // SignIn is the argument of Sessions.SignIn.
 type SignIn struct {
 	Identity Identity
-	Session  Session
+	// SealedSecret is what the connector wants to have when it is asked again,
+	// sealed by the caller; nil: nothing.
+	SealedSecret []byte
+	Session      Session
 	// Replaces is the hash of the session id that the browser carried so far;
 	// zero when it carried none. It is deleted whatever it is. It may not be
 	// Session.IDHash: an id that survives a sign-in is session fixation, and
@@ -274,6 +277,25 @@ type LogoutDelivery struct {
 	ExpiresAt time.Time
 }
 
+// RecheckClaim is the argument of Identities.ClaimRecheck.
+type RecheckClaim struct {
+	ConnectorID, UserID      string
+	CheckedAfter, Now, Until time.Time
+}
+
+// Arrival is what an upstream posted through a browser, verified.
+type Arrival struct {
+	// ID is a hash of what makes the upstream's message unique.
+	ID          [32]byte
+	ConnectorID string
+	// Sealed is what the connector has read, sealed by the caller. It is not
+	// empty.
+	Sealed []byte
+	// TakeUntil is how long it waits for the browser; ExpiresAt, how long the
+	// upstream's message could be believed, and so must not arrive again.
+	TakeUntil, ExpiresAt time.Time
+}
+
 // Authorization is the argument of Grants.Authorize.
 type Authorization struct {
 	Grant Grant
@@ -301,13 +323,14 @@ const (
 	TableConsents         Table = "consents"
 	TableLoginFailures    Table = "login_failures"
 	TableLogoutDeliveries Table = "logout_deliveries"
+	TableArrivals         Table = "arrivals"
 	TableIdentities       Table = "identities"
 )
 
 // Expiring are all tables whose rows expire, in the order to delete from them:
 // people after what refers to them.
 func Expiring() []Table {
-	return []Table{TableSessions, TableGrants, TableConsents, TableLoginFailures, TableLogoutDeliveries, TableIdentities}
+	return []Table{TableSessions, TableGrants, TableConsents, TableLoginFailures, TableLogoutDeliveries, TableArrivals, TableIdentities}
 }
 
 // Expired is the argument of Garbage.DeleteExpired.

@@ -79,6 +79,7 @@ type Store interface {
 	Leases
 	Garbage
 	LogoutDeliveries
+	Arrivals
 
 	// MasterSecret stores candidate if no master secret is stored yet, and
 	// returns the one that is. Among racing callers all get the same secret.
@@ -188,11 +189,20 @@ type Grants interface {
 // Identities are what upstreams last said of people. SignIn stores them; these
 // keep them fresh.
 type Identities interface {
-	// RecheckIdentity stores what the connector says now: the claims and
-	// CheckedAt. It changes nothing, and returns no error, when the stored
-	// CheckedAt is later (another replica asked after us). ExpiresAt never moves
-	// backwards. ErrNotFound when there is no such identity.
-	RecheckIdentity(ctx context.Context, id Identity) error
+	// RecheckIdentity stores what the connector says now: the claims, CheckedAt
+	// and, sealed by the caller, what it wants to have when it is asked again. It
+	// changes nothing, and returns no error, when the stored CheckedAt is later
+	// (another replica asked after us). ExpiresAt never moves backwards.
+	// ErrNotFound when there is no such identity.
+	RecheckIdentity(ctx context.Context, id Identity, sealedSecret []byte) error
+
+	// ClaimRecheck gives one caller the right to ask the connector about a person
+	// until in.Until, and returns what is stored of them: an upstream's refresh
+	// token may be good for one use. When CheckedAt is after in.CheckedAfter there
+	// is nothing to ask: then it claims nothing. ErrConflict when somebody else has
+	// the right and in.Now is not after their Until; ErrNotFound when there is no
+	// such identity. RecheckIdentity and SignIn end the claim.
+	ClaimRecheck(ctx context.Context, in RecheckClaim) (Identity, []byte, error)
 }
 
 // Consents are what people allowed clients to know.
@@ -255,6 +265,20 @@ type Garbage interface {
 	// that is deleted. ErrInvalid for a table that is not one of Expiring, or a
 	// Limit below one.
 	DeleteExpired(ctx context.Context, in Expired) (Deleted, error)
+}
+
+// Arrivals are people whom an upstream's own site has sent back with a form. The
+// browser sends no cookie of ours with it, so what was posted is verified, kept
+// under an id of its own, and taken when the browser comes with its cookie.
+type Arrivals interface {
+	// KeepArrival stores an arrival. ErrConflict when one with that ID is stored
+	// whose ExpiresAt is after now, taken or not: each arrives once.
+	KeepArrival(ctx context.Context, a Arrival, now time.Time) error
+
+	// TakeArrival returns an arrival and empties it. ErrNotFound when there is
+	// none, it was taken, or TakeUntil is not after now. Among racing callers
+	// exactly one gets it.
+	TakeArrival(ctx context.Context, id [32]byte, now time.Time) (Arrival, error)
 }
 
 // LogoutDeliveries are the clients that have still to be told that a session has

@@ -101,6 +101,14 @@ func (i Identity) Check() error {
 	return CheckText(i)
 }
 
+// Check returns what every engine must refuse about an arrival as ErrInvalid.
+func (a Arrival) Check() error {
+	if len(a.Sealed) == 0 {
+		return fmt.Errorf("%w: an arrival is empty", ErrInvalid)
+	}
+	return CheckKeys(a.ConnectorID)
+}
+
 // CheckKeys returns ErrInvalid if one of the ids is not text or too long to be
 // a key.
 func CheckKeys(ids ...string) error {

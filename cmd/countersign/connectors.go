@@ -2,9 +2,13 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
+	"time"
 
 	"github.com/countersign/countersign/cmd/countersign/config"
 	"github.com/countersign/countersign/connector/local"
+	"github.com/countersign/countersign/connector/oidc"
+	"github.com/countersign/countersign/connector/upstream"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/oauth"
 )
@@ -16,18 +20,14 @@ const (
 )
 
 // newConnectors makes the configured upstreams, in the order people see them.
-func newConnectors(cfg *config.Config) ([]flow.Connector, error) {
+func newConnectors(cfg *config.Config, logger *slog.Logger) ([]flow.Connector, error) {
 	var out []flow.Connector
 	for _, c := range cfg.Connectors {
-		people, err := newLocal(c.Local.Passwords)
+		conn, err := newConnector(c, logger.With("connector", c.ID))
 		if err != nil {
 			return nil, fmt.Errorf("connector %s: %w", c.ID, err)
 		}
-		out = append(out, flow.Connector{
-			Connector: oauth.Connector{ID: c.ID, Hidden: c.Hidden, EmailDomains: c.EmailDomains},
-			Name:      c.Name, Type: c.Type, Password: people,
-			Recheck: oauth.Recheck{After: *c.Recheck, StaleIfError: *c.StaleIfError},
-		})
+		out = append(out, conn)
 	}
 	if !cfg.EnablePasswordDB {
 		return out, nil
@@ -43,6 +43,27 @@ func newConnectors(cfg *config.Config) ([]flow.Connector, error) {
 	}), nil
 }
 
+// newConnector makes what is the same for all types, and that of its own type.
+func newConnector(c config.Connector, logger *slog.Logger) (flow.Connector, error) {
+	out := flow.Connector{
+		Connector: oauth.Connector{ID: c.ID, Hidden: c.Hidden, EmailDomains: c.EmailDomains},
+		Name:      c.Name, Type: c.Type, Timeout: c.Timeout,
+		Recheck: oauth.Recheck{After: *c.Recheck, StaleIfError: *c.StaleIfError},
+	}
+	rules, err := c.NewRules()
+	if err != nil {
+		return out, err
+	}
+	out.Accept = rules.Accept
+	switch {
+	case c.Local != nil:
+		out.Password, err = newLocal(c.Local.Passwords)
+	case c.OIDC != nil:
+		out.Redirect, err = newOIDC(*c.OIDC, logger)
+	}
+	return out, err
+}
+
 func newLocal(passwords []config.Password) (*local.Connector, error) {
 	people := make([]local.Password, len(passwords))
 	for i, p := range passwords {
@@ -52,4 +73,28 @@ func newLocal(passwords []config.Password) (*local.Connector, error) {
 		}
 	}
 	return local.New(people)
+}
+
+func newOIDC(c config.OIDC, logger *slog.Logger) (*oidc.Connector, error) {
+	client, err := upstream.Client(upstream.TLS{
+		RootCAs: c.RootCAs, CertFile: c.ClientCert, KeyFile: c.ClientKey, InsecureSkipVerify: c.InsecureSkipVerify,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return oidc.New(oidc.Config{
+		Issuer: c.Issuer, IssuerAlias: c.IssuerAlias, ClientID: c.ClientID, ClientSecret: c.ClientSecret,
+		CallbackURL: c.RedirectURI, Scopes: c.Scopes, SecretInBody: c.BasicAuthUnsupported, ACRValues: c.ACRValues,
+		Prompt: c.PromptType, UserInfo: c.GetUserInfo, SkipEmailVerified: c.InsecureSkipEmailVerified,
+		Groups: c.InsecureEnableGroups,
+		Keys: oidc.Keys{
+			UserID: c.UserIDKey, Name: c.UserNameKey, PreferredUsername: c.ClaimMapping.PreferredUsername,
+			Email: c.ClaimMapping.Email, Groups: c.ClaimMapping.Groups, Force: c.OverrideClaimMapping,
+		},
+		Override: oidc.Override{
+			AuthURL: c.ProviderDiscoveryOverrides.AuthURL, TokenURL: c.ProviderDiscoveryOverrides.TokenURL,
+			JWKSURL: c.ProviderDiscoveryOverrides.JWKSURL,
+		},
+		Client: client, Now: time.Now, Logger: logger,
+	})
 }

@@ -92,7 +92,7 @@ type process struct {
 // output that is not nil. Nothing runs yet.
 func compose(cfg *config.Config, auditing io.Writer, logger *slog.Logger) (p *process, err error) {
 	p = &process{cfg: cfg, logger: logger}
-	connectors, err := newConnectors(cfg)
+	connectors, err := newConnectors(cfg, logger)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,8 @@ const (
 	Throttled LoginReason = "throttled"
 	// Denied: the connector knows the person, and does not let them in.
 	Denied LoginReason = "denied"
+	// TurnedBack: the person did not want to, on the upstream's page.
+	TurnedBack LoginReason = "turned_back"
 	// UpstreamFailed: the connector could not say.
 	UpstreamFailed LoginReason = "upstream_failed"
 	// AnotherPerson: the client asked for somebody else (id_token_hint).

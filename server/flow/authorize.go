@@ -179,12 +179,15 @@ func (f *Flow) follow(w http.ResponseWriter, r *http.Request, v *visit, next oau
 	switch next.Step {
 	case oauth.StepIssue:
 		if v.st.Own {
-			return f.arrive(w, r, v)
+			return f.leadOn(w, r, v)
 		}
 		return f.issue(w, r, v)
 	case oauth.StepChooseConnector:
 		return f.proceed(w, r, v, "connectors")
 	case oauth.StepLogin:
+		if c := f.connector(next.ConnectorID); c != nil && c.Redirect != nil && r.Method == http.MethodPost && v.st.EndedAt == 0 {
+			return f.leadAway(w, r, v, c)
+		}
 		return f.proceed(w, r, v, "login/"+url.PathEscape(next.ConnectorID))
 	case oauth.StepChooseAccount:
 		return f.proceed(w, r, v, "account")

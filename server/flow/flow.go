@@ -21,6 +21,7 @@ import (
 
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/audit"
+	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/server/session"
@@ -33,6 +34,7 @@ import (
 type Store interface {
 	SignIn(ctx context.Context, in storage.SignIn) error
 	Authorize(ctx context.Context, in storage.Authorization) error
+	storage.Arrivals
 	Consent(ctx context.Context, connectorID, userID, clientID string, now time.Time) (storage.Consent, error)
 }
 
@@ -42,10 +44,22 @@ type Connector struct {
 	// Name is shown to people.
 	Name string
 	// Type is the kind of upstream: "local", …
-	Type     string
+	Type string
+	// One of Password and Redirect is set.
 	Password connector.PasswordConnector
+	Redirect connector.RedirectConnector
+	// Accept applies the operator's rules to what the connector says; nil: there
+	// are none. Its error is or wraps *connector.DeniedError or
+	// connector.ErrUpstream.
+	Accept func(connector.Identity) (connector.Identity, error)
+	// Timeout bounds one question to the upstream. Default: DefaultTimeout.
+	Timeout time.Duration
 	// Recheck says when people of this connector are asked for again.
 	Recheck oauth.Recheck
+	// KnownWhileSigningIn: the connector cannot be asked about people who are not
+	// there, and what it said of them is good for Recheck.After. Without it, such a
+	// connector is believed for as long as a grant lives.
+	KnownWhileSigningIn bool
 }
 
 // Config is what flows depend on. All fields but Audit are required.
@@ -68,7 +82,11 @@ type Config struct {
 	Keyring    *seal.Keyring
 	// Codes makes authorization codes of grant ids.
 	Codes *seal.Tokens
-	Site  *web.Site
+	// Tickets makes what a browser takes its arrival with.
+	Tickets *seal.Tokens
+	// Secrets seals what connectors want to have when they are asked again.
+	Secrets *identity.Secrets
+	Site    *web.Site
 	// VerifyIDToken checks the signature of an id_token of ours, expired or not,
 	// and returns its payload.
 	VerifyIDToken func(token string) ([]byte, error)
@@ -84,6 +102,7 @@ type Config struct {
 type Flow struct {
 	cfg        Config
 	box        *seal.Box
+	arrivals   *seal.Box
 	connectors []oauth.Connector
 }
 
@@ -91,17 +110,17 @@ type Flow struct {
 func New(cfg Config) (*Flow, error) {
 	switch {
 	case cfg.Clients == nil, cfg.Store == nil, cfg.Browsers == nil, cfg.Limiter == nil, cfg.Keyring == nil,
-		cfg.Codes == nil, cfg.Site == nil, cfg.VerifyIDToken == nil, cfg.CountLogin == nil, cfg.Now == nil, cfg.Random == nil:
+		cfg.Codes == nil, cfg.Tickets == nil, cfg.Secrets == nil, cfg.Site == nil, cfg.VerifyIDToken == nil, cfg.CountLogin == nil, cfg.Now == nil, cfg.Random == nil:
 		return nil, errors.New("flow: every field of Config but Audit is required")
 	case len(cfg.Connectors) == 0:
 		return nil, errors.New("flow: there is no connector, nobody could sign in")
 	case cfg.Lifetime <= 0:
 		return nil, errors.New("flow: Lifetime must be positive")
 	}
-	f := &Flow{cfg: cfg, box: cfg.Keyring.Box("flow")}
+	f := &Flow{cfg: cfg, box: cfg.Keyring.Box("flow"), arrivals: cfg.Keyring.Box("arrival")}
 	for _, c := range cfg.Connectors {
-		if c.Password == nil {
-			return nil, fmt.Errorf("flow: connector %q cannot authenticate anybody", c.ID)
+		if (c.Password == nil) == (c.Redirect == nil) {
+			return nil, fmt.Errorf("flow: connector %q needs one way to authenticate people", c.ID)
 		}
 		f.connectors = append(f.connectors, c.Connector)
 	}

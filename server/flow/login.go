@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/audit"
+	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/session"
@@ -16,11 +16,15 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
-// LoginPage shows the password page of a connector: GET /flow/{flow}/login/{connector}.
+// LoginPage shows the password page of a connector, or sends the person to the
+// upstream's own: GET /flow/{flow}/login/{connector}.
 func (f *Flow) LoginPage(w http.ResponseWriter, r *http.Request) error {
 	v, c, err := f.loginVisit(r)
 	if err != nil {
 		return f.lost(w, r, err)
+	}
+	if c.Redirect != nil {
+		return f.doAt(w, r, v, func() error { return f.depart(w, r, v, c) }, toLogin...)
 	}
 	return f.showAt(w, r, v, func() {
 		f.passwordPage(w, r, v, c, http.StatusOK, attempt{
@@ -33,6 +37,9 @@ func (f *Flow) LoginPage(w http.ResponseWriter, r *http.Request) error {
 // Login checks a password: POST /flow/{flow}/login/{connector}.
 func (f *Flow) Login(w http.ResponseWriter, r *http.Request) error {
 	v, c, err := f.loginVisit(r)
+	if err == nil && c.Password == nil {
+		err = errNoFlow
+	}
 	if err != nil {
 		return f.lost(w, r, err)
 	}
@@ -43,11 +50,13 @@ func (f *Flow) Login(w http.ResponseWriter, r *http.Request) error {
 	var who connector.Identity
 	try := throttle.Attempt{ConnectorID: c.ID, Username: a.username, Addr: request.ClientAddress(r.Context())}
 	clear, err := f.cfg.Limiter.Do(r.Context(), try, func(ctx context.Context) (err error) {
-		who, err = c.Password.Login(ctx, a.username, r.PostForm.Get("password"))
-		if err == nil && who.UserID == "" {
-			// All who have no id would be one person to every client.
-			err = fmt.Errorf("%w: it gave no user id", connector.ErrUpstream)
+		ctx, cancel := context.WithTimeout(ctx, c.timeout())
+		defer cancel()
+		if who, err = c.Password.Login(ctx, a.username, r.PostForm.Get("password")); err != nil {
+			return timedOut(ctx, r, err)
 		}
+		a.userID = who.UserID
+		who, err = c.accept(who)
 		return err
 	})
 	if a.err = err; err != nil {
@@ -63,7 +72,7 @@ func (f *Flow) loginVisit(r *http.Request) (*visit, *Connector, error) {
 		return nil, nil, err
 	}
 	c := f.connector(r.PathValue("connector"))
-	if c == nil || !oauth.AllowedConnector(v.st.Request, f.connectors, v.client, c.ID) {
+	if !f.usable(v, c) {
 		return nil, nil, errNoFlow
 	}
 	return v, c, nil
@@ -73,7 +82,10 @@ func (f *Flow) loginVisit(r *http.Request) (*visit, *Connector, error) {
 type attempt struct {
 	username string
 	remember bool
-	err      error
+	// userID is who they are, where the connector knows them and they are not let
+	// in.
+	userID string
+	err    error
 }
 
 // Results of a login, for the count of logins.
@@ -82,11 +94,13 @@ const (
 	resultFailure = "failure"
 	resultLimited = "limited"
 	resultDenied  = "access_denied"
+	resultBack    = "turned_back"
 	resultError   = "error"
 )
 
-// loginFailed shows the password page again, with what went wrong: wrong
-// credentials, too many of them, a policy that says no, an upstream that failed.
+// loginFailed shows the password page again, or a page of its own, with what went
+// wrong: wrong credentials, too many of them, a policy that says no, a person who
+// turned back, an upstream that failed.
 // Anything else is for the server's error page.
 func (f *Flow) loginFailed(w http.ResponseWriter, r *http.Request, v *visit, c *Connector, a attempt) error {
 	result, status := resultError, 0
@@ -98,6 +112,8 @@ func (f *Flow) loginFailed(w http.ResponseWriter, r *http.Request, v *visit, c *
 	case limited:
 		result, status = resultLimited, http.StatusTooManyRequests
 		w.Header().Set("Retry-After", retryAfter(wait.RetryAfter))
+	case errors.Is(a.err, connector.ErrTurnedBack):
+		result, status = resultBack, http.StatusForbidden
 	case denied:
 		result, status = resultDenied, http.StatusForbidden
 	case errors.Is(a.err, connector.ErrUpstream):
@@ -105,12 +121,16 @@ func (f *Flow) loginFailed(w http.ResponseWriter, r *http.Request, v *visit, c *
 	}
 	f.cfg.CountLogin(c.ID, result)
 	noteLogin(r, c.ID, result)
-	f.auditFailure(r, v, audit.Person{ConnectorID: c.ID}, a.username, failureReason(result, a.err))
+	f.auditFailure(r, v, audit.Person{ConnectorID: c.ID, UserID: a.userID}, a.username, failureReason(result, a.err))
 	if status == 0 {
 		return fmt.Errorf("signing in at connector %s: %w", c.ID, a.err)
 	}
 	if status == http.StatusBadGateway {
 		request.Cause(r.Context(), a.err)
+	}
+	if c.Redirect != nil {
+		f.failedPage(w, r, v, c, status, a)
+		return nil
 	}
 	f.passwordPage(w, r, v, c, status, a)
 	return nil
@@ -122,6 +142,10 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 	if err := oauth.CheckHint(v.st.Request, who.UserID, c.ID); err != nil {
 		f.auditFailure(r, v, audit.Person{ConnectorID: c.ID, UserID: who.UserID}, a.username, audit.AnotherPerson)
 		return f.refuseFlow(w, r, v, err)
+	}
+	sealed, err := f.cfg.Secrets.Seal(c.ID, who)
+	if err != nil {
+		return f.loginFailed(w, r, v, c, attempt{err: err})
 	}
 	s, cookieID, err := f.cfg.Browsers.Begin(session.Login{
 		ConnectorID: c.ID,
@@ -137,13 +161,14 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 	}
 	previous := v.current
 	v.st.LoginSID = s.SID
-	v.current = &session.Current{Session: s, Identity: newIdentity(c.ID, who, s.AuthTime, oauth.IdentityUntil(f.cfg.Policy, s))}
+	v.current = &session.Current{Session: s, Identity: identity.Of(c.ID, who, s.AuthTime, oauth.IdentityUntil(f.cfg.Policy, s))}
 	next, nextErr := f.next(r, v)
 	if nextErr != nil && oauth.CodeOf(nextErr) == oauth.ServerError {
 		return nextErr
 	}
 	in := storage.SignIn{
 		Identity:      v.current.Identity,
+		SealedSecret:  sealed,
 		Session:       s,
 		Replaces:      f.cfg.Browsers.Presented(r),
 		ClearFailures: clear,
@@ -174,19 +199,4 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 		return f.finish(w, r, v, *in.Grant)
 	}
 	return f.follow(w, r, v, next)
-}
-
-// newIdentity is the record of what a connector said.
-func newIdentity(connectorID string, who connector.Identity, at, until time.Time) storage.Identity {
-	return storage.Identity{
-		ConnectorID:       connectorID,
-		UserID:            who.UserID,
-		Name:              who.Name,
-		PreferredUsername: who.PreferredUsername,
-		Email:             who.Email,
-		EmailVerified:     who.EmailVerified,
-		Groups:            who.Groups,
-		CheckedAt:         at,
-		ExpiresAt:         until,
-	}
 }

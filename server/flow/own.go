@@ -23,8 +23,8 @@ func (f *Flow) BeginOwn(w http.ResponseWriter, r *http.Request) error {
 	return f.advance(w, r, &visit{id: id, st: state{Own: true, StartedAt: f.now().Unix()}})
 }
 
-// arrive ends a flow at the account page.
-func (f *Flow) arrive(w http.ResponseWriter, r *http.Request, v *visit) error {
+// leadOn ends a flow at the account page.
+func (f *Flow) leadOn(w http.ResponseWriter, r *http.Request, v *visit) error {
 	f.end(w, r, v)
 	f.seeOther(w, f.cfg.BasePath+PathAccount)
 	return nil

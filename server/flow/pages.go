@@ -48,7 +48,7 @@ func (f *Flow) connectorsPage(w http.ResponseWriter, r *http.Request, v *visit) 
 	p := web.ChooseConnector{Client: clientOf(v)}
 	for _, choice := range oauth.Choices(f.connectors, v.client) {
 		c := f.connector(choice.ID)
-		p.Connectors = append(p.Connectors, web.ConnectorLink{Name: c.Name, Type: c.Type, URL: f.loginPath(v.id, c.ID)})
+		p.Connectors = append(p.Connectors, web.ConnectorLink{Name: c.Name, Type: c.Type, URL: f.loginPath(v.id, c.ID), Down: c.Ready() != nil})
 	}
 	f.stepPage(w, r, v, http.StatusOK, p)
 }
@@ -63,11 +63,29 @@ func (f *Flow) passwordPage(w http.ResponseWriter, r *http.Request, v *visit, c 
 		Error:           loginError(a.err),
 		OfferRemember:   true,
 		RememberChecked: a.remember,
-	}
-	if v.st.Request.ConnectorID == "" && len(oauth.Choices(f.connectors, v.client)) > 1 {
-		p.BackURL = f.path(v.id, "connectors")
+		BackURL:         f.choiceURL(v),
 	}
 	f.stepPage(w, r, v, status, p)
+}
+
+// failedPage says why an upstream's own pages did not help.
+func (f *Flow) failedPage(w http.ResponseWriter, r *http.Request, v *visit, c *Connector, status int, a attempt) {
+	p := web.SignInFailed{
+		Client:    clientOf(v),
+		Connector: c.Name,
+		Error:     loginError(a.err),
+		RetryURL:  f.loginPath(v.id, c.ID),
+		BackURL:   f.choiceURL(v),
+	}
+	f.stepPage(w, r, v, status, p)
+}
+
+// choiceURL leads to the choice of connectors, if there is one.
+func (f *Flow) choiceURL(v *visit) string {
+	if v.st.Request.ConnectorID == "" && len(oauth.Choices(f.connectors, v.client)) > 1 {
+		return f.path(v.id, "connectors")
+	}
+	return ""
 }
 
 // loginError says on the page why a sign-in did not work.
@@ -79,6 +97,8 @@ func loginError(err error) web.LoginError {
 		return web.LoginError{Kind: web.LoginDenied, Message: denied.Message}
 	}
 	switch {
+	case errors.Is(err, connector.ErrTurnedBack):
+		return web.LoginError{Kind: web.LoginTurnedBack}
 	case errors.Is(err, connector.ErrInvalidCredentials):
 		return web.LoginError{Kind: web.LoginInvalid}
 	case errors.Is(err, connector.ErrUpstream):

@@ -33,6 +33,8 @@ func failureReason(result string, err error) audit.LoginReason {
 		return audit.Throttled
 	case result == resultDenied:
 		return audit.Denied
+	case result == resultBack:
+		return audit.TurnedBack
 	case errors.Is(err, connector.ErrUpstream):
 		return audit.UpstreamFailed
 	case errors.Is(err, context.Canceled):
@@ -41,10 +43,18 @@ func failureReason(result string, err error) audit.LoginReason {
 	return audit.ServerError
 }
 
+// account names what was typed; nothing was, on an upstream's own pages.
+func (f *Flow) account(connectorID, username string) string {
+	if username == "" {
+		return ""
+	}
+	return f.cfg.Limiter.AccountName(connectorID, username)
+}
+
 // auditFailure records a login that came to nothing.
 func (f *Flow) auditFailure(r *http.Request, v *visit, who audit.Person, username string, reason audit.LoginReason) {
 	f.cfg.Audit.Write(r.Context(), audit.LoginFailed{
-		Person: who, Account: f.cfg.Limiter.AccountName(who.ConnectorID, username), ClientID: v.client.ID, Reason: reason,
+		Person: who, Account: f.account(who.ConnectorID, username), ClientID: v.client.ID, Reason: reason,
 	})
 }
 
@@ -54,7 +64,7 @@ func (f *Flow) auditSignIn(r *http.Request, v *visit, previous *session.Current,
 	s := v.current.Session
 	f.cfg.Audit.Write(r.Context(), audit.LoginSucceeded{
 		Session: audit.SessionOf(s), Subject: oauth.Subject(s.UserID, s.ConnectorID),
-		Account: f.cfg.Limiter.AccountName(s.ConnectorID, username), ClientID: v.client.ID,
+		Account: f.account(s.ConnectorID, username), ClientID: v.client.ID,
 	})
 	if previous != nil && previous.Session.SID != s.SID {
 		f.cfg.Audit.Write(r.Context(), audit.SessionEnded{

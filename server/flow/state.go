@@ -31,6 +31,9 @@ type state struct {
 	AccountSID string `json:"k,omitempty"`
 	// Own: the person is on the way to the account page, and Request is empty.
 	Own bool `json:"w,omitempty"`
+	// Away is where the browser was sent to authenticate, and has not come back
+	// from.
+	Away *away `json:"a,omitempty"`
 	// EndedAt is when the flow was answered; see again. Milliseconds since 1970.
 	EndedAt int64 `json:"e,omitempty"`
 }
@@ -46,8 +49,14 @@ func (st state) room() (n int) {
 			n += markRoom
 		}
 	}
+	if st.Away == nil {
+		n += awayRoom
+	}
 	return n
 }
+
+// flowIDBytes is the size of a flow's id: 128 random bits.
+const flowIDBytes = 16
 
 // again is how long after its end a flow still takes a form, and answers with a
 // code of its own. A browser forgets the answer to a form that is submitted once
@@ -55,10 +64,10 @@ func (st state) room() (n int) {
 // otherwise, and be told that the sign-in is over.
 const again = 5 * time.Second
 
-// newID makes the id of a flow: 128 random bits, base64url. It is in addresses
+// newID makes the id of a flow, base64url. It is in addresses
 // and gives nobody anything without the cookie.
 func (f *Flow) newID() (string, error) {
-	id := make([]byte, 16)
+	id := make([]byte, flowIDBytes)
 	if _, err := io.ReadFull(f.cfg.Random, id); err != nil {
 		return "", fmt.Errorf("reading randomness: %w", err)
 	}
@@ -113,7 +122,7 @@ func (f *Flow) carry(w http.ResponseWriter, id string, st state, age time.Durati
 	value := base64.RawURLEncoding.EncodeToString(sealed)
 	if len(f.cookieName())+1+len(value)+st.room() > maxCookie {
 		return st.Request.Refuse(oauth.InvalidRequest,
-			"the request is too large: state, nonce, scope and redirect_uri together must stay below about 2.5 kB")
+			"the request is too large: state, nonce, scope and redirect_uri together must stay below about 2.2 kB")
 	}
 	http.SetCookie(w, f.cookie(id, value, age))
 	return nil

@@ -87,6 +87,11 @@ func (f *Flow) at(w http.ResponseWriter, r *http.Request, show func(http.Respons
 
 // showAt is at for a visit that is known already.
 func (f *Flow) showAt(w http.ResponseWriter, r *http.Request, v *visit, show func(), steps ...oauth.Step) error {
+	return f.doAt(w, r, v, func() error { show(); return nil }, steps...)
+}
+
+// doAt is showAt for what can fail.
+func (f *Flow) doAt(w http.ResponseWriter, r *http.Request, v *visit, do func() error, steps ...oauth.Step) error {
 	next, err := f.next(r, v)
 	if err != nil {
 		return f.refuseFlow(w, r, v, err)
@@ -94,8 +99,7 @@ func (f *Flow) showAt(w http.ResponseWriter, r *http.Request, v *visit, show fun
 	if !slices.Contains(steps, next.Step) { // another tab was faster
 		return f.follow(w, r, v, next)
 	}
-	show()
-	return nil
+	return do()
 }
 
 // answer is a visit that posts a form.

@@ -31,6 +31,13 @@ func parsePrompt(prompt string) ([]string, *Error) {
 	return values, nil
 }
 
+// WantsFreshLogin reports that a sign-in of an earlier day must not do: the person
+// has to be seen again (OpenID Connect Core 1.0 section 3.1.2.1, prompt and
+// max_age).
+func (r AuthorizeRequest) WantsFreshLogin() bool {
+	return r.HasPrompt(PromptLogin) || r.MaxAge != nil && *r.MaxAge == 0
+}
+
 // parseMaxAge returns nil when max_age was not given. It is a count of seconds;
 // 0 asks for a fresh login, like prompt=login.
 func parseMaxAge(maxAge string) (*time.Duration, *Error) {

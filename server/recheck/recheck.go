@@ -25,6 +25,7 @@ import (
 
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/audit"
+	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/storage"
@@ -36,6 +37,10 @@ const DefaultTimeout = 5 * time.Second
 // ErrGone: the person does not exist any more at the connector, is disabled, or
 // may not come in. Their sessions have ended and their grants are revoked.
 var ErrGone = errors.New("recheck: the person is gone")
+
+// ErrSignInAgain: the connector knows people only while they sign in, and for
+// this one that was too long ago. Nothing has been revoked.
+var ErrSignInAgain = errors.New("recheck: the person has to sign in again")
 
 // Reasons for which grants are revoked.
 const (
@@ -50,14 +55,20 @@ type Revoker interface {
 
 // Source is a connector that can be asked.
 type Source struct {
+	// Refresher is nil for a connector that knows people only while they sign in:
+	// what it said is good for Recheck.After.
 	Refresher connector.Refresher
 	Recheck   oauth.Recheck
+	// Accept applies the operator's rules to an answer; nil: there are none. Its
+	// error is or wraps *connector.DeniedError or connector.ErrUpstream.
+	Accept func(connector.Identity) (connector.Identity, error)
 }
 
-// Config is what New needs. Store, Revoker, Now and Logger are required.
+// Config is what New needs. Store, Revoker, Secrets, Now and Logger are required.
 type Config struct {
 	Store   storage.Identities
 	Revoker Revoker
+	Secrets *identity.Secrets
 	// Sources are the connectors that can be asked, by id.
 	Sources map[string]Source
 	// Timeout bounds one question to an upstream. Default: DefaultTimeout.
@@ -78,8 +89,8 @@ type Rechecker struct {
 
 // New checks the configuration.
 func New(cfg Config) (*Rechecker, error) {
-	if cfg.Store == nil || cfg.Revoker == nil || cfg.Now == nil || cfg.Logger == nil {
-		return nil, errors.New("recheck: Store, Revoker, Now and Logger are required")
+	if cfg.Store == nil || cfg.Revoker == nil || cfg.Secrets == nil || cfg.Now == nil || cfg.Logger == nil {
+		return nil, errors.New("recheck: Store, Revoker, Secrets, Now and Logger are required")
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
@@ -103,13 +114,16 @@ func (r *Rechecker) CheckedAfter(now time.Time) time.Time {
 
 // Fresh makes sure that what is stored of a person may be relied on: it asks
 // their connector if the answer is too old. It returns nil when it may, ErrGone
-// when the person is gone, ctx.Err() when the caller does not wait any longer, and
+// when the person is gone, ErrSignInAgain when nobody can be asked, ctx.Err() when the caller does not wait any longer, and
 // an error that is connector.ErrUpstream or the store's when that cannot be known
 // now.
 func (r *Rechecker) Fresh(ctx context.Context, id storage.Identity) error {
 	s, known := r.cfg.Sources[id.ConnectorID]
 	if !known || !s.Recheck.Due(id.CheckedAt, r.cfg.Now()) {
 		return nil
+	}
+	if s.Refresher == nil {
+		return ErrSignInAgain
 	}
 	result := r.flights.DoChan(keyOf(id), func() (any, error) {
 		// Whoever asked first may hang up; the others still wait.
@@ -126,8 +140,12 @@ func (r *Rechecker) Fresh(ctx context.Context, id storage.Identity) error {
 // bear decides for one of those who waited whether the answer that they have read
 // still stands although the upstream failed.
 func (r *Rechecker) bear(s Source, id storage.Identity, err error) error {
-	if errors.Is(err, connector.ErrUpstream) && s.Recheck.Bearable(id.CheckedAt, r.cfg.Now()) {
+	cannotAsk := errors.Is(err, connector.ErrCannotAsk)
+	if (cannotAsk || errors.Is(err, connector.ErrUpstream)) && s.Recheck.Bearable(id.CheckedAt, r.cfg.Now()) {
 		return nil
+	}
+	if cannotAsk {
+		return ErrSignInAgain
 	}
 	return err
 }
@@ -146,7 +164,11 @@ func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) erro
 	who, err := r.question(ctx, s, id)
 	_, denied := errors.AsType[*connector.DeniedError](err)
 	switch {
-	case errors.Is(err, connector.ErrUpstream): // whatever else it wraps
+	case errors.Is(err, errAnswered):
+		return nil
+	case errors.Is(err, connector.ErrCannotAsk):
+		return err
+	case errors.Is(err, connector.ErrUpstream), errors.Is(err, errStore): // whatever else it wraps
 	case errors.Is(err, connector.ErrGone):
 		return r.revoke(ctx, id, reasonGone)
 	case denied:
@@ -162,20 +184,28 @@ func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) erro
 	return nil
 }
 
-// question asks the connector, for so long and no longer. A connector that panics
+// question claims the right to ask where only one may, and asks the connector, for
+// so long and no longer. A connector that panics
 // over an answer has failed; it must not end the process.
 func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity) (who connector.Identity, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
+	before := identity.Known(id, nil)
+	if _, once := s.Refresher.(connector.SecretRefresher); once {
+		if before, err = r.claim(ctx, s, id); err != nil {
+			return who, err
+		}
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: panic: %v\n%s", connector.ErrUpstream, p, debug.Stack())
 		}
 	}()
-	return s.Refresher.Refresh(ctx, connector.Identity{
-		UserID: id.UserID, Name: id.Name, PreferredUsername: id.PreferredUsername,
-		Email: id.Email, EmailVerified: id.EmailVerified, Groups: id.Groups,
-	})
+	who, err = s.Refresher.Refresh(ctx, before)
+	if err == nil && s.Accept != nil {
+		who, err = s.Accept(who)
+	}
+	return who, err
 }
 
 // store keeps what the connector said. now is when it was asked.
@@ -184,9 +214,12 @@ func (r *Rechecker) store(ctx context.Context, id storage.Identity, who connecto
 		// Somebody else's answer must not become this person's.
 		return fmt.Errorf("%w: it answered for another user id", connector.ErrUpstream)
 	}
-	id.Name, id.PreferredUsername, id.Email = who.Name, who.PreferredUsername, who.Email
-	id.EmailVerified, id.Groups, id.CheckedAt = who.EmailVerified, who.Groups, now
-	err := r.cfg.Store.RecheckIdentity(ctx, id)
+	sealed, err := r.cfg.Secrets.Seal(id.ConnectorID, who)
+	if err != nil {
+		return err
+	}
+	id = identity.Of(id.ConnectorID, who, now, id.ExpiresAt)
+	err = r.cfg.Store.RecheckIdentity(ctx, id, sealed)
 	switch {
 	case errors.Is(err, storage.ErrInvalid):
 		// The upstream's nonsense is not the client's mistake.

@@ -23,10 +23,11 @@ import (
 func TestNewRefuses(t *testing.T) {
 	w := newWorld(t)
 	for name, c := range map[string]recheck.Config{
-		"no store":   {Revoker: w.revoker(w.store), Now: w.now, Logger: slog.Default()},
-		"no revoker": {Store: w.store, Now: w.now, Logger: slog.Default()},
-		"no clock":   {Store: w.store, Revoker: w.revoker(w.store), Logger: slog.Default()},
-		"no logger":  {Store: w.store, Revoker: w.revoker(w.store), Now: w.now},
+		"no store":   {Revoker: w.revoker(w.store), Secrets: w.secrets, Now: w.now, Logger: slog.Default()},
+		"no revoker": {Store: w.store, Secrets: w.secrets, Now: w.now, Logger: slog.Default()},
+		"no secrets": {Store: w.store, Revoker: w.revoker(w.store), Now: w.now, Logger: slog.Default()},
+		"no clock":   {Store: w.store, Revoker: w.revoker(w.store), Secrets: w.secrets, Logger: slog.Default()},
+		"no logger":  {Store: w.store, Revoker: w.revoker(w.store), Secrets: w.secrets, Now: w.now},
 	} {
 		if _, err := recheck.New(c); err == nil {
 			t.Errorf("%s: no error", name)

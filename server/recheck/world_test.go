@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,9 +19,11 @@ import (
 	"time"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
 	"github.com/countersign/countersign/server/revocation"
+	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/storage"
 	"github.com/countersign/countersign/storage/sqlite"
 )
@@ -41,6 +44,8 @@ type world struct {
 	log    syncBuffer
 	file   string
 	serial byte
+	// secrets are of a fixed master secret, as all replicas have it.
+	secrets *identity.Secrets
 }
 
 type syncBuffer struct {
@@ -63,12 +68,21 @@ func (s *syncBuffer) String() string {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
-	w := &world{t: t, file: filepath.Join(t.TempDir(), "countersign.db")}
+	w := &world{t: t, file: filepath.Join(t.TempDir(), "countersign.db"), secrets: newSecrets(t, "one")}
 	w.store = w.open()
 	if err := w.store.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+func newSecrets(t *testing.T, name string) *identity.Secrets {
+	t.Helper()
+	k, err := seal.New([][]byte{[]byte(strings.Repeat(name, seal.MinSecretBytes))}, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity.NewSecrets(k)
 }
 
 func (w *world) open() *sqlite.Store {
@@ -102,7 +116,10 @@ func (w *world) revoker(store revocation.Store) *revocation.Revoker {
 // rechecker asks these connectors, by id.
 func (w *world) rechecker(sources map[string]connector.Refresher, options ...func(*recheck.Config)) *recheck.Rechecker {
 	w.t.Helper()
-	c := recheck.Config{Store: w.store, Revoker: w.revoker(w.store), Sources: map[string]recheck.Source{}, Now: w.now, Logger: slog.New(slog.NewTextHandler(&w.log, nil))}
+	c := recheck.Config{
+		Store: w.store, Revoker: w.revoker(w.store), Secrets: w.secrets, Sources: map[string]recheck.Source{}, Now: w.now,
+		Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
+	}
 	for id, r := range sources {
 		c.Sources[id] = recheck.Source{Refresher: r, Recheck: oauth.Recheck{After: after, StaleIfError: stale}}
 	}

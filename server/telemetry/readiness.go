@@ -47,11 +47,14 @@ type check struct {
 	busy    atomic.Bool
 }
 
-// round is one run of all checks. Its fields are read only after done is closed.
+// round is one run of all checks. Its answers are read only after done is closed.
 type round struct {
 	done     chan struct{}
 	finished time.Time
 	states   []state
+	// stale: its answers count for nobody who asks once it is done. It is
+	// guarded by the lock of Readiness.
+	stale bool
 }
 
 // state is the answer to one check.
@@ -100,6 +103,17 @@ func (r *Readiness) add(c *check) {
 	r.current = nil
 }
 
+// Changed says that answers will differ from now on: the next probe asks again,
+// however young the last answer is. Without it, one that was asked while the
+// server started would keep requests away for MaxAge longer than need be.
+func (r *Readiness) Changed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.current != nil {
+		r.current.stale = true
+	}
+}
+
 // Drain makes readiness fail from now on.
 func (r *Readiness) Drain() { r.draining.Store(true) }
 
@@ -140,7 +154,7 @@ func (r *round) outdated(now time.Time, maxAge time.Duration) bool {
 	select {
 	case <-r.done:
 		age := now.Sub(r.finished)
-		return age < 0 || age >= maxAge
+		return r.stale || age < 0 || age >= maxAge
 	default:
 		return false
 	}

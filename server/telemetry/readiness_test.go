@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -180,5 +181,46 @@ func TestReadinessBounds(t *testing.T) {
 		if _, err := telemetry.NewReadiness(c); err == nil {
 			t.Errorf("%+v is accepted", c)
 		}
+	}
+}
+
+// A server that has just become ready does not say otherwise for as long as the
+// answer given before is young.
+func TestReadinessAsksAgainAfterAChange(t *testing.T) {
+	r, _ := manual(t, 0)
+	r.Changed() // nobody has asked yet
+	var loaded atomic.Bool
+	asked, answer := make(chan bool), make(chan bool)
+	r.Add("provider", func(context.Context) error {
+		was := loaded.Load()
+		asked <- true
+		<-answer
+		if !was {
+			return errors.New("not loaded")
+		}
+		return nil
+	})
+	probe := func() (status int) {
+		rec := httptest.NewRecorder()
+		r.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		return rec.Code
+	}
+	first := make(chan int)
+	go func() { first <- probe() }()
+	<-asked
+	loaded.Store(true)
+	r.Changed() // while the first probe waits for its answer
+	answer <- true
+	if status := <-first; status != http.StatusServiceUnavailable {
+		t.Errorf("before: %d", status)
+	}
+	go func() { first <- probe() }()
+	<-asked
+	answer <- true
+	if status := <-first; status != http.StatusOK {
+		t.Errorf("after: %d", status)
+	}
+	if status := probe(); status != http.StatusOK { // the same answer, without asking
+		t.Errorf("again: %d", status)
 	}
 }

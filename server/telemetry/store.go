@@ -106,10 +106,28 @@ func (s *store) SessionsOf(ctx context.Context, in storage.Holding) (_ []storage
 	return s.Store.SessionsOf(ctx, in)
 }
 
-func (s *store) RecheckIdentity(ctx context.Context, id storage.Identity) (err error) {
+func (s *store) RecheckIdentity(ctx context.Context, id storage.Identity, sealedSecret []byte) (err error) {
 	ctx, end := s.call(ctx, "RecheckIdentity")
 	defer end(&err)
-	return s.Store.RecheckIdentity(ctx, id)
+	return s.Store.RecheckIdentity(ctx, id, sealedSecret)
+}
+
+func (s *store) ClaimRecheck(ctx context.Context, in storage.RecheckClaim) (_ storage.Identity, _ []byte, err error) {
+	ctx, end := s.call(ctx, "ClaimRecheck")
+	defer end(&err)
+	return s.Store.ClaimRecheck(ctx, in)
+}
+
+func (s *store) KeepArrival(ctx context.Context, a storage.Arrival, now time.Time) (err error) {
+	ctx, end := s.call(ctx, "KeepArrival")
+	defer end(&err)
+	return s.Store.KeepArrival(ctx, a, now)
+}
+
+func (s *store) TakeArrival(ctx context.Context, id [32]byte, now time.Time) (_ storage.Arrival, err error) {
+	ctx, end := s.call(ctx, "TakeArrival")
+	defer end(&err)
+	return s.Store.TakeArrival(ctx, id, now)
 }
 
 func (s *store) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (_ bool, err error) {

@@ -144,7 +144,7 @@ func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.Refres
 // fresh rechecks the person of a grant.
 func (e *Endpoint) fresh(ctx context.Context, id storage.Identity) error {
 	err := e.cfg.Rechecker.Fresh(ctx, id)
-	if errors.Is(err, recheck.ErrGone) {
+	if errors.Is(err, recheck.ErrGone) || errors.Is(err, recheck.ErrSignInAgain) {
 		return oauth.ErrInvalidRefreshToken()
 	}
 	return err

@@ -19,6 +19,7 @@ import (
 
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/clients"
+	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
@@ -134,7 +135,10 @@ func (w *world) revoker(grants storage.Grants) *revocation.Revoker {
 
 func (w *world) rechecker(upstream connector.Refresher) *recheck.Rechecker {
 	w.t.Helper()
-	c := recheck.Config{Store: w.store, Revoker: w.revoker(w.store), Sources: map[string]recheck.Source{}, Now: w.now, Logger: slog.New(slog.DiscardHandler)}
+	c := recheck.Config{
+		Store: w.store, Revoker: w.revoker(w.store), Secrets: identity.NewSecrets(w.keyring), Sources: map[string]recheck.Source{}, Now: w.now,
+		Logger: slog.New(slog.DiscardHandler),
+	}
 	if upstream != nil {
 		c.Sources["ldap"] = recheck.Source{Refresher: upstream, Recheck: oauth.Recheck{After: after, StaleIfError: time.Hour}}
 	}

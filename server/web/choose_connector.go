@@ -13,6 +13,9 @@ type ConnectorLink struct {
 	Name string
 	URL  string
 	Type string
+	// Down: signing in there does not work at the moment. It is still a choice, as
+	// it may be up again.
+	Down bool
 }
 
 func (ChooseConnector) template() string { return "choose_connector" }

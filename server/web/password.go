@@ -43,6 +43,7 @@ const (
 	LoginTooMany                       // too many wrong ones
 	LoginUpstreamFailed                // the upstream could not be asked
 	LoginDenied                        // they are who they say, and may not come in
+	LoginTurnedBack                    // they did not want to, on the upstream's page
 )
 
 // loginTexts are the keys of the reasons.

@@ -36,7 +36,7 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 	}
 	return s.transition(ctx, "signing in", func(ctx context.Context, conn *pgx.Conn) error {
 		return batch(ctx, conn, func(b *pgx.Batch) {
-			queueIdentity(b, in.Identity)
+			queueIdentity(b, in.Identity, in.SealedSecret)
 			if in.Replaces != [32]byte{} {
 				queueEnding(b, in.Replaces, in.Session.SID, in.Ending)
 			}
@@ -52,18 +52,19 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 	})
 }
 
-func queueIdentity(b *pgx.Batch, i storage.Identity) {
+func queueIdentity(b *pgx.Batch, i storage.Identity, sealedSecret []byte) {
 	b.Queue(`
 		INSERT INTO identities (connector_id, user_id, name, preferred_username, email,
-			email_verified, groups, checked_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+			email_verified, groups, checked_at, expires_at, upstream_sealed)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (connector_id, user_id) DO UPDATE SET
 			name = excluded.name, preferred_username = excluded.preferred_username,
 			email = excluded.email, email_verified = excluded.email_verified,
 			groups = excluded.groups, checked_at = excluded.checked_at,
-			expires_at = greatest(identities.expires_at, excluded.expires_at)`,
+			expires_at = greatest(identities.expires_at, excluded.expires_at),
+			upstream_sealed = excluded.upstream_sealed, asked_until = '0001-01-01 00:00:00+00'`,
 		i.ConnectorID, i.UserID, i.Name, i.PreferredUsername, i.Email,
-		i.EmailVerified, list(i.Groups), i.CheckedAt, i.ExpiresAt)
+		i.EmailVerified, list(i.Groups), i.CheckedAt, i.ExpiresAt, blob(sealedSecret))
 }
 
 func queueSession(b *pgx.Batch, s storage.Session) {

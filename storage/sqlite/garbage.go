@@ -14,6 +14,7 @@ var primaryKeys = map[storage.Table]string{
 	storage.TableConsents:         "connector_id, user_id, client_id",
 	storage.TableLoginFailures:    "key",
 	storage.TableLogoutDeliveries: "sid, client_id",
+	storage.TableArrivals:         "id",
 	storage.TableIdentities:       "connector_id, user_id",
 }
 

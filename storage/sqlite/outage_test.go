@@ -86,6 +86,9 @@ func TestBadConfig(t *testing.T) {
 const child = "COUNTERSIGN_TEST_SQLITE_CHILD"
 
 func TestMain(m *testing.M) {
+	if order := os.Getenv(dying); order != "" {
+		os.Exit(takeOrder(order))
+	}
 	file := os.Getenv(child)
 	if file == "" {
 		os.Exit(m.Run())

@@ -34,7 +34,7 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 		return err
 	}
 	return s.write(ctx, "signing in", func(tx *tx) error {
-		if err := upsertIdentity(tx, in.Identity); err != nil {
+		if err := upsertIdentity(tx, in.Identity, in.SealedSecret); err != nil {
 			return err
 		}
 		if err := replaceSession(tx, in); err != nil {
@@ -50,18 +50,19 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 	})
 }
 
-func upsertIdentity(tx *tx, i storage.Identity) error {
+func upsertIdentity(tx *tx, i storage.Identity, sealedSecret []byte) error {
 	_, err := tx.Exec(`
 		INSERT INTO identities (connector_id, user_id, name, preferred_username, email,
-			email_verified, groups, checked_at, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+			email_verified, groups, checked_at, expires_at, upstream_sealed)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (connector_id, user_id) DO UPDATE SET
 			name = excluded.name, preferred_username = excluded.preferred_username,
 			email = excluded.email, email_verified = excluded.email_verified,
 			groups = excluded.groups, checked_at = excluded.checked_at,
-			expires_at = max(expires_at, excluded.expires_at)`,
+			expires_at = max(expires_at, excluded.expires_at),
+			upstream_sealed = excluded.upstream_sealed, asked_until = -62135596800000000`,
 		i.ConnectorID, i.UserID, i.Name, i.PreferredUsername, i.Email,
-		i.EmailVerified, list(i.Groups), micros(i.CheckedAt), micros(i.ExpiresAt))
+		i.EmailVerified, list(i.Groups), micros(i.CheckedAt), micros(i.ExpiresAt), blob(sealedSecret))
 	return err
 }
 

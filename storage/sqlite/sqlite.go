@@ -70,7 +70,7 @@ func Open(c Config) (*Store, error) {
 	if readers == 0 {
 		readers = 4
 	}
-	if s.writer, err = s.pool(1, "_txlock=immediate&_pragma=synchronous(FULL)"); err != nil {
+	if s.writer, err = s.pool(1, writing); err != nil {
 		return nil, err
 	}
 	if s.readers, err = s.pool(readers, "_pragma=query_only(1)"); err != nil {
@@ -78,6 +78,9 @@ func Open(c Config) (*Store, error) {
 	}
 	return s, nil
 }
+
+// writing are the options of the connection that writes.
+const writing = "_txlock=immediate&_pragma=synchronous(FULL)"
 
 // pool prepares a pool of up to size connections, which stay open once used.
 func (s *Store) pool(size int, options string) (*sql.DB, error) {

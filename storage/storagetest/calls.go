@@ -65,7 +65,16 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 			_, err := s.SessionsOf(ctx, storage.Holding{ConnectorID: "a", UserID: "b", Now: epoch, Limit: 10})
 			return err
 		},
-		"RecheckIdentity": func(ctx context.Context) error { return s.RecheckIdentity(ctx, in.Identity) },
+		"RecheckIdentity": func(ctx context.Context) error { return s.RecheckIdentity(ctx, in.Identity, []byte{1}) },
+		"ClaimRecheck": func(ctx context.Context) error {
+			_, _, err := s.ClaimRecheck(ctx, claim(in.Identity, epoch))
+			return err
+		},
+		"KeepArrival": func(ctx context.Context) error { return s.KeepArrival(ctx, newArrival(), epoch) },
+		"TakeArrival": func(ctx context.Context) error {
+			_, err := s.TakeArrival(ctx, [32]byte{1}, epoch)
+			return err
+		},
 		"RevokeGrant": func(ctx context.Context) error {
 			_, err := s.RevokeGrant(ctx, in.Grant.ID, epoch, "because")
 			return err

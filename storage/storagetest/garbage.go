@@ -19,6 +19,8 @@ type expiring struct {
 	failure string
 	// told is the SID of an ended session with a delivery.
 	told string
+	// arrived is an arrival's ID.
+	arrived [32]byte
 }
 
 // expires stores one row of each table that expires at the given time, of a
@@ -34,7 +36,10 @@ func expires(t *testing.T, s storage.Store, at time.Time) expiring {
 	must(t, s.Authorize(t.Context(), a))
 	failure := fmt.Sprint("account ", randomInt(1e15))
 	must(t, s.RecordLoginFailure(t.Context(), []string{failure}, at.Add(-time.Hour), time.Hour))
-	return expiring{in, *a.Consent, failure, ended(t, s, in, at)}
+	arrived := newArrival()
+	arrived.TakeUntil, arrived.ExpiresAt = at, at
+	must(t, s.KeepArrival(t.Context(), arrived, at.Add(-time.Hour)))
+	return expiring{in, *a.Consent, failure, ended(t, s, in, at), arrived.ID}
 }
 
 // ended signs the person in once more and out again, with a client to be told
@@ -93,9 +98,16 @@ func (e expiring) found(t *testing.T, s storage.Store) map[storage.Table]bool {
 	must(t, err)
 	found[storage.TableLoginFailures] = len(failures) == 1
 	found[storage.TableLogoutDeliveries] = deliveries(t, s)[e.told]
+	again := newArrival()
+	again.ID = e.arrived
+	err = s.KeepArrival(t.Context(), again, then)
+	if err != nil {
+		want(t, err, storage.ErrConflict)
+	}
+	found[storage.TableArrivals] = err != nil
 	i := rechecked(e.in.Identity, 0)
 	i.ExpiresAt = time.Time{}
-	note(storage.TableIdentities, s.RecheckIdentity(t.Context(), i))
+	note(storage.TableIdentities, s.RecheckIdentity(t.Context(), i, nil))
 	return found
 }
 

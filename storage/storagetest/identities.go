@@ -39,7 +39,7 @@ var identityTests = map[string]func(*testing.T, Database){
 			if step.later == 0 {
 				next.Groups = nil // somebody who was in every group, and is in none
 			}
-			must(t, s.RecheckIdentity(t.Context(), next))
+			must(t, s.RecheckIdentity(t.Context(), next, nil))
 			if step.kept {
 				kept = next
 			}
@@ -66,7 +66,7 @@ var identityTests = map[string]func(*testing.T, Database){
 		} {
 			next := rechecked(in.Identity, step.later)
 			next.ExpiresAt = kept.Add(step.expires)
-			must(t, s.RecheckIdentity(t.Context(), next))
+			must(t, s.RecheckIdentity(t.Context(), next, nil))
 			equal(t, identityOf(t, s, in.Grant.ID).ExpiresAt, kept.Add(step.kept))
 		}
 	},
@@ -79,7 +79,7 @@ var identityTests = map[string]func(*testing.T, Database){
 			next := rechecked(in.Identity, time.Minute)
 			next.ConnectorID, next.UserID = key[0], key[1]
 			for range 2 {
-				want(t, s.RecheckIdentity(t.Context(), next), storage.ErrNotFound)
+				want(t, s.RecheckIdentity(t.Context(), next, nil), storage.ErrNotFound)
 			}
 		}
 		equal(t, identityOf(t, s, in.Grant.ID), in.Identity)
@@ -89,11 +89,11 @@ var identityTests = map[string]func(*testing.T, Database){
 		in := seed(t, s)
 		for _, bad := range notText {
 			next := rechecked(in.Identity, time.Minute)
-			refuseEach(t, &next, bad, func() error { return s.RecheckIdentity(t.Context(), next) })
+			refuseEach(t, &next, bad, func() error { return s.RecheckIdentity(t.Context(), next, nil) })
 		}
 		next := rechecked(in.Identity, time.Minute)
 		next.UserID = strings.Repeat("a", storage.MaxKey+1)
-		want(t, s.RecheckIdentity(t.Context(), next), storage.ErrInvalid)
+		want(t, s.RecheckIdentity(t.Context(), next, nil), storage.ErrInvalid)
 		equal(t, identityOf(t, s, in.Grant.ID), in.Identity)
 	},
 	"a recheck lets a grant rotate": func(t *testing.T, open Database) {
@@ -104,10 +104,106 @@ var identityTests = map[string]func(*testing.T, Database){
 		_, _, err := s.RotateGrant(t.Context(), r)
 		want(t, err, storage.ErrConflict)
 		next := rechecked(in.Identity, tick)
-		must(t, s.RecheckIdentity(t.Context(), next))
+		must(t, s.RecheckIdentity(t.Context(), next, nil))
 		_, identity, err := s.RotateGrant(t.Context(), r)
 		must(t, err)
 		equal(t, identity, next)
+	},
+}
+
+// claim is one for a minute from now, whatever is known already.
+func claim(i storage.Identity, now time.Time) storage.RecheckClaim {
+	return storage.RecheckClaim{ConnectorID: i.ConnectorID, UserID: i.UserID,
+		CheckedAfter: i.CheckedAt.AddDate(1, 0, 0), Now: now, Until: now.Add(time.Minute)}
+}
+
+// asked reads what the connector wants to have, by a claim that is over at
+// once.
+func asked(t *testing.T, s storage.Store, i storage.Identity, now time.Time) []byte {
+	t.Helper()
+	c := claim(i, now)
+	c.Until = now
+	found, secret, err := s.ClaimRecheck(t.Context(), c)
+	must(t, err)
+	equal(t, found, i)
+	return secret
+}
+
+var recheckTests = map[string]func(*testing.T, Database){
+	"what the connector wants to have comes back, and is the newest": func(t *testing.T, open Database) {
+		s := open(t)
+		in := seed(t, s)
+		equal(t, asked(t, s, in.Identity, epoch), in.SealedSecret)
+		next := rechecked(in.Identity, time.Minute)
+		must(t, s.RecheckIdentity(t.Context(), next, []byte{0, 1, 255}))
+		older := rechecked(in.Identity, time.Second)
+		must(t, s.RecheckIdentity(t.Context(), older, []byte("older")))
+		equal(t, asked(t, open(t), next, epoch.Add(tick)), []byte{0, 1, 255})
+		must(t, s.RecheckIdentity(t.Context(), next, nil))
+		equal(t, asked(t, s, next, epoch.Add(2*tick)), []byte(nil))
+		again := signIn()
+		again.Identity, again.Session.ConnectorID, again.Session.UserID = next, next.ConnectorID, next.UserID
+		again.Grant, again.SealedSecret = nil, []byte("again")
+		must(t, s.SignIn(t.Context(), again))
+		equal(t, asked(t, s, next, epoch.Add(3*tick)), []byte("again"))
+	},
+	"one asks at a time, until the claim is over or there is an answer": func(t *testing.T, open Database) {
+		s := open(t)
+		in, bystander := seed(t, s), seed(t, s)
+		until := epoch.Add(time.Minute)
+		claims := func(now time.Time) error {
+			_, _, err := s.ClaimRecheck(t.Context(), claim(in.Identity, now))
+			return err
+		}
+		must(t, claims(epoch))
+		want(t, claims(epoch), storage.ErrConflict)
+		want(t, claims(until), storage.ErrConflict)
+		equal(t, asked(t, s, bystander.Identity, epoch), bystander.SealedSecret)
+		must(t, claims(until.Add(tick)))
+		want(t, claims(until.Add(tick)), storage.ErrConflict)
+		must(t, s.RecheckIdentity(t.Context(), in.Identity, nil))
+		must(t, claims(until.Add(2*tick)))
+		again := in
+		again.Session, again.Grant = signIn().Session, nil
+		again.Session.ConnectorID, again.Session.UserID = in.Identity.ConnectorID, in.Identity.UserID
+		must(t, s.SignIn(t.Context(), again))
+		must(t, claims(until.Add(3*tick)))
+	},
+	"there is nothing to ask when there is an answer": func(t *testing.T, open Database) {
+		s := open(t)
+		in := seed(t, s)
+		c := claim(in.Identity, epoch)
+		c.CheckedAfter = in.Identity.CheckedAt.Add(-tick)
+		for range 2 {
+			found, secret, err := s.ClaimRecheck(t.Context(), c)
+			must(t, err)
+			equal(t, found, in.Identity)
+			equal(t, secret, in.SealedSecret)
+		}
+		c.CheckedAfter = in.Identity.CheckedAt
+		_, _, err := s.ClaimRecheck(t.Context(), c)
+		must(t, err)
+		_, _, err = s.ClaimRecheck(t.Context(), c)
+		want(t, err, storage.ErrConflict)
+	},
+	"of many one asks": func(t *testing.T, open Database) {
+		in := seed(t, open(t))
+		var won winners
+		race(t, open, func(_ int, s storage.Store) error {
+			_, _, err := s.ClaimRecheck(t.Context(), claim(in.Identity, epoch))
+			return won.took(err)
+		})
+		equal(t, won.n, 1)
+	},
+	"nobody asks about somebody who never signed in": func(t *testing.T, open Database) {
+		s := open(t)
+		in := seed(t, s)
+		for _, key := range [][2]string{
+			{"other", in.Identity.UserID}, {in.Identity.ConnectorID, "other"}, {"", ""}, {"\x00", "\xff"},
+		} {
+			_, _, err := s.ClaimRecheck(t.Context(), claim(storage.Identity{ConnectorID: key[0], UserID: key[1]}, epoch))
+			want(t, err, storage.ErrNotFound)
+		}
 	},
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,15 +16,37 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
-// Long names the variable that makes the races of rotation many.
+// Long names the variable that makes tests long: the races of rotation run as
+// often as it says, or 10,000 times when it is not a number above one.
 const Long = "COUNTERSIGN_TEST_LONG"
 
 // rounds is how often a race is run.
 func rounds() int {
-	if os.Getenv(Long) != "" {
+	switch n, err := strconv.Atoi(os.Getenv(Long)); {
+	case err == nil && n > 1:
+		return n
+	case os.Getenv(Long) != "":
 		return 10_000
 	}
 	return 20
+}
+
+// beside runs the rounds of a race, several at a time. Where replicas wait for a
+// file by looking at it now and then, as those of SQLite do, most of a round is
+// waiting.
+func beside(t *testing.T, round func(*testing.T)) {
+	t.Helper()
+	const lanes = 16
+	left := atomic.Int64{}
+	left.Store(int64(rounds()))
+	for i := range lanes {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			for left.Add(-1) >= 0 {
+				round(t)
+			}
+		})
+	}
 }
 
 var rotationRaceTests = map[string]func(*testing.T, Database){
@@ -54,9 +77,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 	},
 	"nothing rotates once it is revoked": func(t *testing.T, open Database) {
 		replicas := []storage.Store{open(t), open(t)}
-		for range rounds() {
-			rotateAgainstRevoke(t, replicas)
-		}
+		beside(t, func(t *testing.T) { rotateAgainstRevoke(t, replicas) })
 	},
 	"what is rotated was redeemed, once each": func(t *testing.T, open Database) {
 		replicas := []storage.Store{open(t), open(t)}
@@ -92,7 +113,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 			for n := range each {
 				if i%8 == 0 {
 					next := rechecked(in.Identity, time.Duration(i*each+n)*tick)
-					if err := s.RecheckIdentity(t.Context(), next); err != nil {
+					if err := s.RecheckIdentity(t.Context(), next, nil); err != nil {
 						return err
 					}
 					continue
@@ -119,7 +140,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 			answers[i] = rechecked(in.Identity, time.Duration(at)*tick)
 			answers[i].ExpiresAt = in.Identity.ExpiresAt.Add(time.Duration(at) * time.Hour)
 		}
-		raceOn(t, replicas, func(i int, s storage.Store) error { return s.RecheckIdentity(t.Context(), answers[i]) })
+		raceOn(t, replicas, func(i int, s storage.Store) error { return s.RecheckIdentity(t.Context(), answers[i], nil) })
 		newest := answers[0]
 		for _, answer := range answers {
 			if answer.CheckedAt.After(newest.CheckedAt) {

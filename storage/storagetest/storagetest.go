@@ -1,6 +1,9 @@
 // Package storagetest holds every engine to the promises of package storage. It
 // refuses to know how an engine keeps them: it speaks to the contract alone.
 //
+// Run asks what a store promises to callers and their competitors, RunCrashes what
+// is left of a transition when it is cut off in the middle.
+//
 // Records are filled by reflection, so that a field without a column fails.
 package storagetest
 
@@ -31,6 +34,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"rotation", rotationTests},
 		{"identities", identityTests},
 		{"persons", personTests},
+		{"rechecks", recheckTests},
 		{"consents", consentTests},
 		{"failures", failureTests},
 		{"keys", keyTests},
@@ -41,6 +45,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"races of rotation", rotationRaceTests},
 		{"garbage", garbageTests},
 		{"logout", logoutTests},
+		{"arrivals", arrivalTests},
 		{"races of logout", logoutRaceTests},
 		{"revocation", revocationTests},
 		{"races of revocation", revocationRaceTests},
@@ -86,6 +91,7 @@ func signIn() storage.SignIn {
 	var in storage.SignIn
 	Fill(&in.Identity)
 	Fill(&in.Session)
+	Fill(&in.SealedSecret)
 	grant := newGrant()
 	in.Identity.ConnectorID, in.Identity.UserID = grant.ConnectorID, grant.UserID
 	in.Session.ConnectorID, in.Session.UserID = grant.ConnectorID, grant.UserID

@@ -108,7 +108,7 @@ func TestEverything(t *testing.T) {
 		},
 		Connectors: []config.Connector{{
 			Type: "local", ID: "staff", Name: "Staff", Hidden: true, EmailDomains: []string{"example.com"},
-			Recheck: &none, StaleIfError: &day,
+			Recheck: &none, StaleIfError: &day, Timeout: 5 * time.Second,
 			Local: &config.Local{Passwords: []config.Password{
 				{Email: "carol@example.com", Hash: bcryptHash, UserID: "0042", EmailVerified: &yes},
 			}},
@@ -166,7 +166,7 @@ func TestDefaults(t *testing.T) {
 			AuthCodes: time.Minute, AuthRequests: 30 * time.Minute,
 			RefreshTokens: config.RefreshTokens{ReuseInterval: &ten, ValidIfNotUsedFor: &twelve, AbsoluteLifetime: &month, DisableRotation: &no},
 		}},
-		{"connectors", cfg.Connectors, []config.Connector{{Type: "local", ID: "staff", Name: "staff", Recheck: &five, StaleIfError: &hour, Local: &config.Local{}}}},
+		{"connectors", cfg.Connectors, []config.Connector{{Type: "local", ID: "staff", Name: "staff", Recheck: &five, StaleIfError: &hour, Timeout: 5 * time.Second, Local: &config.Local{}}}},
 		{"signer", cfg.Signer, config.Signer{Type: "local", Local: &config.LocalSigner{KeysRotationPeriod: 24 * time.Hour, Algorithm: "RS256"}}},
 		{"oauth2", cfg.OAuth2, config.OAuth2{
 			ResponseTypes: []string{"code"}, AccessTokenFormat: "opaque",

@@ -4,12 +4,14 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/countersign/countersign/server/flow"
 )
 
 // Connector is an upstream that knows who people are. The field of its type is
 // set, the others are nil.
 type Connector struct {
-	// Type says what kind it is: local.
+	// Type says what kind it is: local, oidc.
 	Type string `mapstructure:"type"`
 	// ID is part of every `sub` of its people: never change it. Required.
 	ID string `mapstructure:"id"`
@@ -26,8 +28,21 @@ type Connector struct {
 	// StaleIfError is how old it may be when the connector cannot answer. 0: not
 	// older than recheck. Default: 1h.
 	StaleIfError *time.Duration `mapstructure:"staleIfError" config:"zero"`
+	// Timeout bounds one question to the upstream. Default: 5s.
+	Timeout time.Duration `mapstructure:"timeout"`
+	// AllowedGroups lets in only who is in one of them; FilterGroups drops all
+	// others of their groups.
+	AllowedGroups []string `mapstructure:"allowedGroups"`
+	FilterGroups  bool     `mapstructure:"filterGroups"`
+	// GroupsPrefix is put before the name of every group.
+	GroupsPrefix string `mapstructure:"groupsPrefix"`
+	// Claims and Policy are CEL: see package rules.
+	Claims Claims `mapstructure:"claims"`
+	Policy string `mapstructure:"policy" config:"literal"`
 	// Local is config: of the type local.
 	Local *Local `mapstructure:"local" config:"variant"`
+	// OIDC is config: of the type oidc.
+	OIDC *OIDC `mapstructure:"oidc" config:"variant"`
 }
 
 // Local is a list of people with passwords, apart from staticPasswords.
@@ -96,9 +111,17 @@ func (c *checker) connector(path string, conn *Connector, ids, domains unique) {
 	const month = 30 * 24 * time.Hour
 	c.lifetime(path+".recheck", *conn.Recheck, 0, month)
 	c.lifetime(path+".staleIfError", *conn.StaleIfError, 0, month)
+	if conn.Timeout == 0 && !c.given(path+".timeout") {
+		conn.Timeout = flow.DefaultTimeout
+	}
+	c.lifetime(path+".timeout", conn.Timeout, 100*time.Millisecond, time.Minute)
 	if conn.Local != nil {
 		c.people(path+".config.passwords", conn.Local.Passwords)
 	}
+	if conn.OIDC != nil {
+		c.oidc(path+".config", conn)
+	}
+	c.rules(path, conn)
 }
 
 var domainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)

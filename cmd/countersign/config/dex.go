@@ -9,6 +9,8 @@ var dexKeys = map[string]string{
 	"grpc":                                  "there is no gRPC API yet; remove the block",
 	"mfa":                                   "second factors belong to the upstream; remove the block",
 	"templates":                             "use frontend.dir to replace pages",
+	"connectors.config.claimModifications":  "say the same in claims.groups, beside config",
+	"connectors.config.hostedDomains":       "say the same in policy, beside config",
 	"connectors.grantTypes":                 "remove the key",
 	"expiry.deviceRequests":                 "there is no device flow yet; remove the key",
 	"logger.excludeFields":                  "remove the key; the log never holds passwords, codes or tokens",
@@ -27,7 +29,7 @@ var dexTypes = map[string]map[string]bool{
 	"storage": set("memory", "etcd", "kubernetes", "mysql"),
 	"signer":  set("vault"),
 	"connectors": set("atlassian-crowd", "authproxy", "bitbucket-cloud", "gitea", "github", "gitlab", "google",
-		"keystone", "ldap", "linkedin", "microsoft", "mockCallback", "mockPassword", "oauth", "oidc", "openshift", "saml"),
+		"keystone", "ldap", "linkedin", "microsoft", "mockCallback", "mockPassword", "oauth", "openshift", "saml"),
 }
 
 var position = regexp.MustCompile(`\[\d+\]`)

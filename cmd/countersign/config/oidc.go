@@ -1,0 +1,131 @@
+package config
+
+import (
+	"net/url"
+	"strings"
+)
+
+// OIDC is an OpenID provider upstream. The keys are Dex's.
+type OIDC struct {
+	// Issuer is the provider's address, exactly as its tokens say it. Required.
+	Issuer string `mapstructure:"issuer"`
+	// IssuerAlias is what its tokens say where that is something else.
+	IssuerAlias string `mapstructure:"issuerAlias"`
+	// ClientID (required) and ClientSecret are ours at the provider.
+	ClientID     string `mapstructure:"clientID" config:"env,file"`
+	ClientSecret string `mapstructure:"clientSecret" config:"env,file"`
+	// RedirectURI is registered there. Default: the issuer followed by /callback.
+	RedirectURI string `mapstructure:"redirectURI"`
+	// Scopes to ask for. Default: openid, profile, email, and offline_access where
+	// the provider knows it.
+	Scopes []string `mapstructure:"scopes"`
+	// BasicAuthUnsupported sends the secret in the body.
+	BasicAuthUnsupported bool     `mapstructure:"basicAuthUnsupported"`
+	ACRValues            []string `mapstructure:"acrValues"`
+	PromptType           string   `mapstructure:"promptType"`
+	// PKCEChallenge may say S256, which is always used.
+	PKCEChallenge             string       `mapstructure:"pkceChallenge"`
+	GetUserInfo               bool         `mapstructure:"getUserInfo"`
+	InsecureSkipEmailVerified bool         `mapstructure:"insecureSkipEmailVerified"`
+	InsecureEnableGroups      bool         `mapstructure:"insecureEnableGroups"`
+	AllowedGroups             []string     `mapstructure:"allowedGroups"`
+	UserIDKey                 string       `mapstructure:"userIDKey"`
+	UserNameKey               string       `mapstructure:"userNameKey"`
+	OverrideClaimMapping      bool         `mapstructure:"overrideClaimMapping"`
+	ClaimMapping              ClaimMapping `mapstructure:"claimMapping"`
+	// ProviderDiscoveryOverrides replace addresses of the discovery document.
+	ProviderDiscoveryOverrides DiscoveryOverrides `mapstructure:"providerDiscoveryOverrides"`
+
+	RootCAs            []string `mapstructure:"rootCAs"`
+	ClientCert         string   `mapstructure:"clientCert"`
+	ClientKey          string   `mapstructure:"clientKey"`
+	InsecureSkipVerify bool     `mapstructure:"insecureSkipVerify"`
+}
+
+// ClaimMapping names the claims of providers that do not use the standard's.
+type ClaimMapping struct {
+	PreferredUsername string `mapstructure:"preferred_username"`
+	Email             string `mapstructure:"email"`
+	Groups            string `mapstructure:"groups"`
+}
+
+// DiscoveryOverrides replace addresses of the discovery document.
+type DiscoveryOverrides struct {
+	AuthURL  string `mapstructure:"authURL"`
+	TokenURL string `mapstructure:"tokenURL"`
+	JWKSURL  string `mapstructure:"jwksURL"`
+}
+
+func (c *checker) oidc(path string, conn *Connector) {
+	o := conn.OIDC
+	if c.required(path+".issuer", o.Issuer, "write the provider's address, as its tokens say it") {
+		c.upstreamURL(path+".issuer", o.Issuer)
+	}
+	c.required(path+".clientID", o.ClientID, "write the id that the provider knows this server by")
+	c.notEmpty(path+".clientSecret", o.ClientSecret)
+	o.RedirectURI = c.redirectBack(path+".redirectURI", o.RedirectURI)
+	c.oneOf(path+".pkceChallenge", orElse(o.PKCEChallenge, "S256"), "S256")
+	for _, prompt := range strings.Fields(o.PromptType) {
+		c.oneOf(path+".promptType", prompt, "none", "login", "consent", "select_account")
+	}
+	for key, address := range map[string]string{
+		"authURL": o.ProviderDiscoveryOverrides.AuthURL, "tokenURL": o.ProviderDiscoveryOverrides.TokenURL,
+		"jwksURL": o.ProviderDiscoveryOverrides.JWKSURL,
+	} {
+		if address != "" {
+			c.upstreamURL(path+".providerDiscoveryOverrides."+key, address)
+		}
+	}
+	c.trust(path, o.RootCAs, o.ClientCert, o.ClientKey)
+	c.sameGroups(path, conn, o.AllowedGroups, false)
+}
+
+// redirectBack is where an upstream sends people back to.
+func (c *checker) redirectBack(path, uri string) string {
+	if uri == "" {
+		c.notEmpty(path, uri)
+		return strings.TrimSuffix(c.cfg.Issuer, "/") + "/callback"
+	}
+	issuer, err := url.Parse(c.cfg.Issuer)
+	got, err2 := url.Parse(uri)
+	if err != nil || err2 != nil || issuer.Host == "" {
+		return uri // the issuer's problem is reported already
+	}
+	back := issuer.Path + "/callback"
+	if got.Scheme != issuer.Scheme || got.Host != issuer.Host || got.Path != back && !strings.HasPrefix(got.Path, back+"/") || got.RawQuery != "" || got.Fragment != "" {
+		c.problem(path, "is %q, where nobody would come back to us: write %s, or remove the key", clip(uri), strings.TrimSuffix(c.cfg.Issuer, "/")+"/callback")
+	}
+	return uri
+}
+
+// upstreamURL reports what is no address of an upstream.
+func (c *checker) upstreamURL(path, address string) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		c.problem(path, "%q is no address: write https:// and a host", clip(address))
+	}
+}
+
+// trust checks the files that say whom to believe, and who we are.
+func (c *checker) trust(path string, roots []string, cert, key string) {
+	for i, file := range roots {
+		c.readable(index(path+".rootCAs", i), file)
+	}
+	c.readable(path+".clientCert", cert)
+	c.readable(path+".clientKey", key)
+	if (cert == "") != (key == "") {
+		c.problem(path, "clientCert and clientKey belong together: give both, or none")
+	}
+}
+
+// sameGroups takes the keys that Dex has in config, and this program beside it for
+// every type.
+func (c *checker) sameGroups(path string, conn *Connector, allowed []string, filter bool) {
+	if len(allowed) > 0 && len(conn.AllowedGroups) > 0 {
+		c.problem(path+".allowedGroups", "is there twice: in config, and beside it; remove one")
+	}
+	if len(allowed) > 0 {
+		conn.AllowedGroups = allowed
+	}
+	conn.FilterGroups = conn.FilterGroups || filter
+}

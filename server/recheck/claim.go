@@ -1,0 +1,61 @@
+package recheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/server/identity"
+	"github.com/countersign/countersign/storage"
+)
+
+// claimPause is the time between two looks whether another replica has an answer.
+const claimPause = 100 * time.Millisecond
+
+var (
+	// errAnswered: there is nothing to ask any more.
+	errAnswered = errors.New("recheck: answered already")
+	// errStore: it was the store that failed.
+	errStore = errors.New("claiming a recheck")
+)
+
+// claim waits for the right to ask about a person, and returns what the connector
+// is to be told. The error is or wraps errAnswered, errStore or
+// connector.ErrUpstream.
+func (r *Rechecker) claim(ctx context.Context, s Source, id storage.Identity) (connector.Identity, error) {
+	var none connector.Identity
+	for {
+		now := r.cfg.Now().UTC().Truncate(time.Microsecond)
+		found, sealed, err := r.cfg.Store.ClaimRecheck(ctx, storage.RecheckClaim{
+			ConnectorID: id.ConnectorID, UserID: id.UserID,
+			CheckedAfter: now.Add(-s.Recheck.After), Now: now, Until: now.Add(r.cfg.Timeout + time.Second),
+		})
+		switch {
+		case err == nil && !s.Recheck.Due(found.CheckedAt, now): // another replica has asked
+			r.answers.add(found)
+			return none, errAnswered
+		case err == nil:
+			return r.known(found, sealed)
+		case errors.Is(err, storage.ErrNotFound): // the last grant has expired: the refresh will find that out
+			return none, errAnswered
+		case !errors.Is(err, storage.ErrConflict) && ctx.Err() == nil:
+			return none, fmt.Errorf("%w: %w", errStore, err)
+		}
+		select {
+		case <-ctx.Done():
+			return none, fmt.Errorf("%w: another replica has been asking for too long", connector.ErrUpstream)
+		case <-time.After(claimPause):
+		}
+	}
+}
+
+// known is what the connector is told of a person, with its secret.
+func (r *Rechecker) known(i storage.Identity, sealed []byte) (connector.Identity, error) {
+	secret, err := r.cfg.Secrets.Open(i.ConnectorID, i.UserID, sealed)
+	if err != nil {
+		return connector.Identity{}, fmt.Errorf("%w: what it gave cannot be opened, our secrets have changed: %v", connector.ErrUpstream, err)
+	}
+	return identity.Known(i, secret), nil
+}
