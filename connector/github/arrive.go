@@ -24,7 +24,10 @@ func (c *Connector) Arrive(ctx context.Context, a connector.Arrival) (connector.
 	if err != nil {
 		return connector.Identity{}, fmt.Errorf("%w: redeeming the code: %w", connector.ErrUpstream, quiet(err))
 	}
-	k := c.keep(tokens)
+	k, err := c.keep(tokens)
+	if err != nil {
+		return connector.Identity{}, err
+	}
 	who, id, err := c.person(ctx, k.AccessToken)
 	if err != nil {
 		return connector.Identity{}, whileSigningIn(err)

@@ -30,9 +30,6 @@ type kept struct {
 }
 
 func (k kept) encode() ([]byte, error) {
-	if len(k.AccessToken) > maxToken || len(k.RefreshToken) > maxToken {
-		return nil, fmt.Errorf("%w: its tokens have %d and %d bytes", connector.ErrUpstream, len(k.AccessToken), len(k.RefreshToken))
-	}
 	secret, err := json.Marshal(k)
 	if err != nil {
 		return nil, fmt.Errorf("encoding what is kept: %w", err)
@@ -41,12 +38,15 @@ func (k kept) encode() ([]byte, error) {
 }
 
 // keep is what to keep of the token endpoint's answer.
-func (c *Connector) keep(t *oauth2.Token) kept {
+func (c *Connector) keep(t *oauth2.Token) (kept, error) {
+	if len(t.AccessToken) > maxToken || len(t.RefreshToken) > maxToken {
+		return kept{}, fmt.Errorf("%w: its tokens have %d and %d bytes", connector.ErrUpstream, len(t.AccessToken), len(t.RefreshToken))
+	}
 	k := kept{AccessToken: t.AccessToken, RefreshToken: t.RefreshToken}
 	if t.ExpiresIn > 0 {
 		k.Expires = c.cfg.Now().Add(time.Duration(t.ExpiresIn) * time.Second).Unix()
 	}
-	return k
+	return k, nil
 }
 
 // SecretIsGoodForOneUse implements connector.SecretRefresher: a refresh token of a
@@ -63,21 +63,18 @@ func (c *Connector) Refresh(ctx context.Context, before connector.Identity) (con
 		return connector.Identity{}, fmt.Errorf("%w: reading what was kept: %w", connector.ErrUpstream, err)
 	}
 	who, k, err := c.ask(ctx, old)
-	secret, err2 := k.encode()
-	if err == nil {
-		err = err2
-	}
 	if err == nil && who.UserID != before.UserID {
 		err = fmt.Errorf("%w: their login has changed, and it is their user id", connector.ErrGone)
 	}
-	if err != nil {
-		if k == old || err2 != nil {
-			secret = nil
-		}
-		return connector.Identity{Secret: secret}, err
+	if err != nil && k == old {
+		return connector.Identity{}, err
 	}
-	who.Secret = secret
-	return who, nil
+	if err != nil {
+		who = connector.Identity{}
+	}
+	var encoding error
+	who.Secret, encoding = k.encode()
+	return who, errors.Join(err, encoding)
 }
 
 // ask asks about a person, with a new token if the old one ends. It returns the one to
@@ -114,7 +111,10 @@ func (c *Connector) rotate(ctx context.Context, k kept) (kept, error) {
 	if err != nil {
 		return k, fmt.Errorf("%w: refreshing: %w", connector.ErrUpstream, quiet(err))
 	}
-	next := c.keep(t)
+	next, err := c.keep(t)
+	if err != nil {
+		return k, err
+	}
 	next.ID = k.ID
 	return next, nil
 }
