@@ -153,4 +153,3 @@ func (w *world) same(what string, got, want []string) {
 		w.t.Errorf("%s: %q, want %q", what, got, want)
 	}
 }
-
