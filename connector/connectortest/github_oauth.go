@@ -13,7 +13,7 @@ import (
 )
 
 // page is where people choose whether they want to.
-var page = template.Must(template.New("").Parse(`<!doctype html><html lang="en"><title>Authorize application</title>
+var page = template.Must(template.New("").Parse(`<!doctype html><html lang="en"><title>Authorize application</title><link rel="icon" href="data:,">
 <h1>Authorize {{.Client}}</h1>
 <form method="post">{{range .Logins}}<button name="login" value="{{.}}">Authorize as {{.}}</button>{{end}}
 <button name="cancel" value="1">Cancel</button></form></html>`))
