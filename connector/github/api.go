@@ -26,8 +26,8 @@ const (
 var (
 	// errUnauthorized: the token is not good any more (401).
 	errUnauthorized = fmt.Errorf("%w: GitHub does not take their token any more", connector.ErrGone)
-	// errNotThere: what was asked for does not exist, or is not for this token (403,
-	// 404). It is not a rate limit.
+	// errNotThere: GitHub says that what was asked for does not exist, or is not for
+	// this token (403, 404). It is not a rate limit.
 	errNotThere = errors.New("not there, or not allowed")
 )
 
@@ -76,6 +76,7 @@ func failed(path string, err error) error {
 	}
 	said := fmt.Sprintf("GET %s: status %d, %.300q", path, e.Response.StatusCode, e.Message)
 	switch status := e.Response.StatusCode; {
+	case e.Message == "": // not GitHub, but something before it: no verdict
 	case status == http.StatusUnauthorized:
 		return fmt.Errorf("%w: %s", errUnauthorized, said)
 	case status == http.StatusForbidden && strings.Contains(e.Message, "account was suspended"):

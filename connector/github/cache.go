@@ -7,8 +7,6 @@ import (
 	"io"
 	"net/http"
 	"sync"
-
-	"github.com/countersign/countersign/connector/upstream"
 )
 
 // maxCache bounds the memory of a cache, in bytes. A list of 100 teams takes about
@@ -20,6 +18,8 @@ const entryCost = 512
 
 // cache knows answers by token and address. The least recently used go first.
 type cache struct {
+	max int // bytes
+
 	mu    sync.Mutex
 	of    map[key]*list.Element
 	order list.List // of *entry, the least recently used last
@@ -31,10 +31,11 @@ type entry struct {
 	key                      key
 	etag, contentType, links string
 	packed                   []byte
+	size                     int // of what is packed
 }
 
 func newEntry(h http.Header, body []byte) *entry {
-	e := &entry{etag: h.Get("ETag"), contentType: h.Get("Content-Type"), links: h.Get("Link")}
+	e := &entry{etag: h.Get("ETag"), contentType: h.Get("Content-Type"), links: h.Get("Link"), size: len(body)}
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.BestSpeed)
 	if err == nil {
@@ -49,8 +50,8 @@ func newEntry(h http.Header, body []byte) *entry {
 
 // answer is the whole answer, to who was told that nothing has changed.
 func (e *entry) answer(resp *http.Response) (*http.Response, error) {
-	body, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(e.packed)), upstream.MaxBody))
-	if err != nil {
+	body := make([]byte, e.size)
+	if _, err := io.ReadFull(flate.NewReader(bytes.NewReader(e.packed)), body); err != nil {
 		return nil, err
 	}
 	resp.StatusCode, resp.Status = http.StatusOK, "200 OK"
@@ -90,7 +91,7 @@ func (c *cache) put(k key, e *entry) {
 	}
 	c.drop(c.of[k])
 	c.of[k] = c.order.PushFront(e)
-	for c.size += e.cost(); c.size > maxCache; {
+	for c.size += e.cost(); c.size > c.max; {
 		c.drop(c.order.Back())
 	}
 }

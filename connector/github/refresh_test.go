@@ -325,6 +325,9 @@ func TestHostileAnswers(t *testing.T) {
 		"202":                   {"/user", status(202)},
 		"204":                   {"/user", status(204)},
 		"404 for the user":      {"/user", status(404)},
+		"a 401 page of a proxy": {"/user", status(401)},
+		"a 403 page of a proxy": {"/user/memberships/orgs/octo-org", status(403)},
+		"a 404 page of a proxy": {"/user/memberships/orgs/octo-org", status(404)},
 		"403 for the addresses": {"/user/emails", status(403)},
 		"1,000 pages": {"/user/teams", linked(func(r *http.Request) string {
 			return `<http://x/user/teams?page=2>; rel="next", <http://x/user/teams?page=1000>; rel="last"`

@@ -25,7 +25,7 @@ func newTransport(next http.RoundTripper, tokenURL string, now func() time.Time)
 	if next == nil {
 		next = http.DefaultTransport
 	}
-	return &transport{next: next, tokenURL: tokenURL, now: now}
+	return &transport{next: next, tokenURL: tokenURL, now: now, cache: cache{max: maxCache}}
 }
 
 // key is a hash: of a token, or of a token with an address.
