@@ -168,13 +168,7 @@ func TestPages(t *testing.T) {
 		}
 	})
 	w.same("groups", w.in(w.connect(orgs(github.Org{Name: "octo-org"}))).Groups, want)
-	pages := 0
-	for _, r := range w.Seen() {
-		if r.Path == "/user/teams" {
-			pages++
-		}
-	}
-	if pages != 3 {
+	if pages := w.asked("/user/teams"); pages != 3 {
 		t.Errorf("%d pages", pages)
 	}
 }

@@ -227,7 +227,7 @@ func TestRateLimits(t *testing.T) {
 				if _, err := conn.Refresh(t.Context(), who); !errors.Is(err, connector.ErrUpstream) || errors.Is(err, connector.ErrGone) || isDenied(err) || !strings.Contains(err.Error(), "rate limit") {
 					t.Errorf("%s: %v", when, err)
 				}
-				if got := len(w.Seen()) > 0; got != asked {
+				if got := w.asked("/user/emails") > 0; got != asked {
 					t.Errorf("%s: it was asked: %v", when, got)
 				}
 			}
@@ -265,7 +265,7 @@ func TestPrimaryRateLimit(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	w.Seen()
-	if _, err := c.Refresh(t.Context(), who); !errors.Is(err, connector.ErrUpstream) || len(w.Seen()) > 0 {
+	if _, err := c.Refresh(t.Context(), who); !errors.Is(err, connector.ErrUpstream) || w.asked("/user") > 0 {
 		t.Errorf("it was asked again: %v", err)
 	}
 	w.ahead.Add(600)

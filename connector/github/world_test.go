@@ -136,6 +136,17 @@ func (w *world) statuses() map[int]int {
 	return n
 }
 
+// asked counts the requests for a path since the last call. After a failure others may
+// still be on their way, whose answers nobody waits for.
+func (w *world) asked(path string) (n int) {
+	for _, r := range w.Seen() {
+		if r.Path == path {
+			n++
+		}
+	}
+	return n
+}
+
 func isDenied(err error) bool {
 	_, denied := errors.AsType[*connector.DeniedError](err)
 	return denied
