@@ -304,7 +304,7 @@ func TestHostileAnswers(t *testing.T) {
 		"10 MB of teams":        {"/user/teams", say(`["` + huge + `"]`)},
 		"10 MB of error":        {"/user", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403); _, _ = w.Write([]byte(huge)) }},
 		"a redirect":            {"/user", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }},
-		"a redirect elsewhere":  {"/user/teams", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 301) }},
+		"a redirect elsewhere":  {"/user/teams", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusMovedPermanently) }},
 		"no JSON":               {"/user", say("<html>")},
 		"half a JSON":           {"/user", say(`{"id": 5832`)},
 		"null":                  {"/user", say("null")},
