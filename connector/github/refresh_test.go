@@ -299,12 +299,14 @@ func TestHostileAnswers(t *testing.T) {
 		path string
 		h    http.HandlerFunc
 	}{
-		"10 MB":                 {"/user", say(`{"id":1,"login":"` + huge + `"}`)},
-		"10 MB with an ETag":    {"/user", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("ETag", `"x"`); say(`"`+huge+`"`)(w, r) }},
-		"10 MB of teams":        {"/user/teams", say(`["` + huge + `"]`)},
-		"10 MB of error":        {"/user", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403); _, _ = w.Write([]byte(huge)) }},
-		"a redirect":            {"/user", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }},
-		"a redirect elsewhere":  {"/user/teams", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusMovedPermanently) }},
+		"10 MB":              {"/user", say(`{"id":1,"login":"` + huge + `"}`)},
+		"10 MB with an ETag": {"/user", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("ETag", `"x"`); say(`"`+huge+`"`)(w, r) }},
+		"10 MB of teams":     {"/user/teams", say(`["` + huge + `"]`)},
+		"10 MB of error":     {"/user", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403); _, _ = w.Write([]byte(huge)) }},
+		"a redirect":         {"/user", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }},
+		"a redirect elsewhere": {"/user/teams", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusMovedPermanently)
+		}},
 		"no JSON":               {"/user", say("<html>")},
 		"half a JSON":           {"/user", say(`{"id": 5832`)},
 		"null":                  {"/user", say("null")},
