@@ -62,9 +62,8 @@ func withPort(address string, s Security) string {
 // errNotAsked marks errors that are no answer of the directory.
 var errNotAsked = errors.New("the directory gave no answer")
 
-// do does something on a connection to the first host that answers. It is sent twice
-// at most, so op must be harmless to repeat: a wrong password may count twice. Its
-// error is op's, with a result of the directory's, or is errNotAsked and
+// do does something on a connection to the first host that answers. When connections
+// break it is done again, binds once: a wrong password may count twice then. Its error is op's, with a result of the directory's, or is errNotAsked and
 // connector.ErrUpstream, or ctx.Err() when somebody gave up.
 func (d *directory) do(ctx context.Context, why purpose, op func(*goldap.Conn) error) error {
 	hosts, err := d.inOrder(ctx)
@@ -74,12 +73,15 @@ func (d *directory) do(ctx context.Context, why purpose, op func(*goldap.Conn) e
 			return err
 		}
 		err = fmt.Errorf("%s: %w", h.address, err)
-		if ctx.Err() != nil || sent > 1 {
+		if ctx.Err() != nil || why == binds && sent >= maxBinds {
 			break
 		}
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("%w: %w", errNotAsked, ctx.Err())
+	}
+	if late := ctx.Err(); late != nil && !errors.Is(err, late) {
+		err = fmt.Errorf("%w (%w)", err, late)
 	}
 	return fmt.Errorf("%w: %w: %w", connector.ErrUpstream, errNotAsked, err)
 }
@@ -91,7 +93,7 @@ func (d *directory) attempt(ctx context.Context, h *host, left int, why purpose,
 		bounded, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 	}
 	defer cancel()
-	err := h.attempt(bounded, why, sent, op)
+	err := h.attempt(bounded, why, left, sent, op)
 	switch {
 	case !hostFailed(err):
 		h.up()
@@ -228,7 +230,7 @@ func (h *host) look(ctx context.Context) {
 		h.put(c, searches) // used when it was
 	}
 	sent := 0
-	switch err := h.attempt(ctx, searches, &sent, ping); {
+	switch err := h.attempt(ctx, searches, 0, &sent, ping); {
 	case !hostFailed(err):
 		h.up()
 	case !errors.Is(ctx.Err(), context.Canceled):

@@ -25,6 +25,9 @@ const (
 	// maxUnused is how long an unused connection is kept: shorter than servers and
 	// firewalls forget it.
 	maxUnused = time.Minute
+	// maxBinds is how often a password is sent at most, when servers go away: each
+	// time may count as a wrong one.
+	maxBinds = 2
 	// pause is how long a host that failed is asked only when no other is left.
 	pause = 30 * time.Second
 	// maxPause is the longest wait, growing from pause, after which the service
@@ -60,8 +63,9 @@ func newHost(d *directory, address string) *host {
 }
 
 // attempt does something on a connection to the host. A connection that was kept may
-// have ended meanwhile: then a new one gets a try.
-func (h *host) attempt(ctx context.Context, why purpose, sent *int, op func(*goldap.Conn) error) error {
+// have ended meanwhile: then a new one gets a try, unless another host could have the
+// second try of a bind.
+func (h *host) attempt(ctx context.Context, why purpose, left int, sent *int, op func(*goldap.Conn) error) error {
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
@@ -71,7 +75,7 @@ func (h *host) attempt(ctx context.Context, why purpose, sent *int, op func(*gol
 	if c := h.take(why); c != nil {
 		*sent++
 		err := h.use(ctx, c, why, op)
-		if !hostFailed(err) || ctx.Err() != nil || *sent > 1 {
+		if !hostFailed(err) || ctx.Err() != nil || why == binds && (left > 0 || *sent >= maxBinds) {
 			return err
 		}
 		h.drop()

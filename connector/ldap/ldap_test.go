@@ -27,6 +27,7 @@ const crowd = 5000
 
 var shared struct {
 	once   sync.Once
+	dir    string
 	server *ldaptest.Server
 	err    error
 }
@@ -36,6 +37,7 @@ func TestMain(m *testing.M) {
 	if shared.server != nil {
 		shared.server.Close()
 	}
+	_ = os.RemoveAll(shared.dir)
 	os.Exit(code)
 }
 
@@ -43,9 +45,9 @@ func TestMain(m *testing.M) {
 func server(t testing.TB) *ldaptest.Server {
 	t.Helper()
 	shared.once.Do(func() {
-		dir, err := os.MkdirTemp("", "slapd")
-		if err == nil {
-			shared.server, err = ldaptest.New(dir, ldaptest.Options{LDIF: crowdLDIF()})
+		var err error
+		if shared.dir, err = os.MkdirTemp("", "slapd"); err == nil {
+			shared.server, err = ldaptest.New(shared.dir, ldaptest.Options{LDIF: crowdLDIF()})
 		}
 		if shared.err = err; err != nil {
 			return

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -55,6 +56,8 @@ overlay memberof
 memberof-group-oc groupOfNames
 memberof-member-ad member
 memberof-memberof-ad memberOf
+database monitor
+access to * by * read
 `
 
 const base = `dn: dc=example,dc=org
@@ -96,8 +99,9 @@ type Server struct {
 	Address, TLSAddress string
 	CA                  *CA
 
-	dir string
-	cmd *exec.Cmd
+	dir   string
+	cmd   *exec.Cmd
+	ended chan error
 }
 
 // Start runs a server until the test ends.
@@ -185,12 +189,12 @@ func (s *Server) Restart() error {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	go func() { ended <- cmd.Wait(); close(ended) }()
 	deadline := time.After(time.Minute)
 	for {
 		if c, err := net.Dial("tcp", s.Address); err == nil {
 			_ = c.Close()
-			s.cmd = cmd
+			s.cmd, s.ended = cmd, ended
 			return nil
 		}
 		select {
@@ -206,7 +210,10 @@ func (s *Server) Restart() error {
 }
 
 // Kill ends the server at once.
-func (s *Server) Kill() { _ = s.cmd.Process.Kill() }
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.ended
+}
 
 // Freeze stops the server without ending it: connections stay, answers do not come.
 func (s *Server) Freeze() { _ = s.cmd.Process.Signal(syscall.SIGSTOP) }
@@ -235,6 +242,31 @@ func (s *Server) Do(t testing.TB, do func(*ldap.Conn) error) {
 	if err := do(c); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Operations is how many operations of a kind, such as Bind or Search, the server
+// has seen, this question's own included.
+func (s *Server) Operations(t testing.TB, kind string) int {
+	t.Helper()
+	return s.monitor(t, "cn="+kind+",cn=Operations,cn=Monitor", "monitorOpInitiated")
+}
+
+// Connections is how many there are, this question's own included.
+func (s *Server) Connections(t testing.TB) int {
+	t.Helper()
+	return s.monitor(t, "cn=Current,cn=Connections,cn=Monitor", "monitorCounter")
+}
+
+func (s *Server) monitor(t testing.TB, dn, attribute string) (n int) {
+	t.Helper()
+	s.Do(t, func(c *ldap.Conn) error {
+		found, err := c.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{attribute}, nil))
+		if err == nil && len(found.Entries) == 1 {
+			n, err = strconv.Atoi(found.Entries[0].GetAttributeValue(attribute))
+		}
+		return err
+	})
+	return n
 }
 
 // Group adds a groupOfNames below ou=groups. The overlay sees it.
