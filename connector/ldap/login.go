@@ -159,12 +159,12 @@ func (c *Connector) Refresh(ctx context.Context, before connector.Identity) (con
 	if why := blocked(e, c.cfg.Now()); why != "" {
 		return none, fmt.Errorf("%w: %s", connector.ErrGone, why)
 	}
-	if !c.has(e, before.UserID) {
-		return none, fmt.Errorf("%w: the entry %q has another id now", connector.ErrGone, e.DN)
-	}
 	who, err := c.identity(ctx, e)
 	if err != nil {
 		return none, err
+	}
+	if !c.has(e, before.UserID) {
+		return none, fmt.Errorf("%w: it found %q, whose %s is not %.100q", connector.ErrUpstream, e.DN, c.cfg.User.IDAttr, before.UserID)
 	}
 	if who.UserID != before.UserID && c.cfg.User.EmailSuffix != "" {
 		who.Email = before.UserID + "@" + c.cfg.User.EmailSuffix
