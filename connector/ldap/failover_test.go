@@ -70,6 +70,7 @@ func await(t *testing.T, condition func() bool) {
 
 // A server is killed, and later the other: nobody who signs in meanwhile notices.
 func TestKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	servers := pair(t)
 	c := open(t, servers, byUID, patient)
 	run(t, c)
@@ -92,6 +93,7 @@ func TestKilledUnderLoad(t *testing.T) {
 
 // A server that keeps its connections and says nothing is left for the other.
 func TestFrozen(t *testing.T) {
+	t.Parallel()
 	servers := pair(t)
 	c := open(t, servers, byUID, func(c *ldap.Config) { c.Timeout = 6 * time.Second })
 	login(t, c, "bob") // there are connections now
