@@ -60,6 +60,8 @@ func newConnector(c config.Connector, logger *slog.Logger) (flow.Connector, erro
 		out.Password, err = newLocal(c.Local.Passwords)
 	case c.OIDC != nil:
 		out.Redirect, err = newOIDC(*c.OIDC, logger)
+	case c.LDAP != nil:
+		out.Password, err = newLDAP(*c.LDAP, c.Timeout, logger)
 	}
 	return out, err
 }
