@@ -67,8 +67,8 @@ func (c *conn) end() {
 }
 
 // dial connects to a host and protects the connection.
-func dial(ctx context.Context, address string, security Security, trust *tls.Config) (*conn, error) {
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+func dial(ctx context.Context, names *net.Resolver, address string, security Security, trust *tls.Config) (*conn, error) {
+	raw, err := (&net.Dialer{Resolver: names}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ type directory struct {
 
 	mu    sync.Mutex
 	hosts []*host
-	// found is when hosts were found by Domain; lost is why they were not.
+	// found is when hosts were looked for by Domain; lost is why none were found.
 	found time.Time
 	lost  error
 }
@@ -126,6 +126,9 @@ func (d *directory) inOrder(ctx context.Context) ([]*host, error) {
 func (d *directory) all(ctx context.Context) ([]*host, error) {
 	d.mu.Lock()
 	hosts, fresh := d.hosts, d.cfg.Domain == "" || d.cfg.Now().Sub(d.found) < recordsFor
+	if !fresh { // one asks, also where nobody answers: the others have the old ones
+		d.found = d.cfg.Now()
+	}
 	d.mu.Unlock()
 	if fresh && len(hosts) > 0 {
 		return hosts, nil
@@ -159,7 +162,6 @@ func (d *directory) take(addresses []string) {
 	for _, h := range known {
 		go h.drop()
 	}
-	d.found = d.cfg.Now()
 }
 
 // lookup finds the hosts of the domain (RFC 2782), in the order to ask them. DNS is

@@ -143,7 +143,7 @@ func (h *host) connect(ctx context.Context, why purpose) (*conn, error) {
 			return nil, err
 		}
 	}
-	c, err := dial(ctx, h.address, h.d.cfg.Security, h.tls)
+	c, err := dial(ctx, h.d.cfg.Resolver, h.address, h.d.cfg.Security, h.tls)
 	if err != nil || !account {
 		return c, err
 	}

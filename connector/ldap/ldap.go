@@ -59,7 +59,7 @@ type Config struct {
 	// many for binds. Default: 8; negative: none.
 	MaxIdle int
 
-	// Resolver finds Domain's records. Default: net.DefaultResolver.
+	// Resolver finds Domain's records and the hosts' addresses. Default: net.DefaultResolver.
 	Resolver *net.Resolver
 	Now      func() time.Time
 	Logger   *slog.Logger

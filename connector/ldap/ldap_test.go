@@ -84,14 +84,22 @@ var strange = []string{
 	"alice", "müller", "a(b)", "x*", `o\b`, "x", "ob", "a,b", "a+b=c", `"q"`, "#hash", "<t>;", "日本", "a  b", "*", ")(uid=*", "null\u00a0",
 }
 
+// escaped are those whose DN is written otherwise than their name.
+var escaped = []string{`o\b`, "a,b", "a+b=c", `"q"`, "#hash", "<t>;", ")(uid=*", "*"}
+
 // nest makes groups in groups: two circles, and names that filters must not read.
 func nest(t testing.TB, s *ldaptest.Server) {
+	var members []string
 	s.Group(t, "devs", ldaptest.PersonDN("alice"), ldaptest.PersonDN("a(b)"))
 	s.Group(t, "staff", ldaptest.GroupDN("devs"), ldaptest.GroupDN("all"))
 	s.Group(t, "all", ldaptest.GroupDN("staff"))
 	s.Group(t, "narcissus", ldaptest.GroupDN("narcissus"), ldaptest.PersonDN("alice"))
 	s.Group(t, `odd (*) \2a, group=#`, ldaptest.PersonDN("alice"))
 	s.Group(t, "of the odd", ldaptest.GroupDN(`odd (*) \2a, group=#`))
+	for _, uid := range escaped {
+		members = append(members, ldaptest.PersonDN(uid))
+	}
+	s.Group(t, "escaped", members...)
 	s.Group(t, "others", ldaptest.PersonDN("x"))
 }
 
@@ -165,6 +173,9 @@ func TestNames(t *testing.T) {
 			t.Errorf("%q and %q are both %q", uid, other, who.UserID)
 		}
 		ids[who.UserID] = uid
+		if slices.Contains(escaped, uid) && !slices.Equal(who.Groups, []string{"escaped"}) {
+			t.Errorf("%q is in %q", uid, who.Groups)
+		}
 		if by := login(t, c, ldaptest.Mail(uid)); by.UserID != who.UserID {
 			t.Errorf("by e-mail %q is %+v", uid, by)
 		}
