@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/countersign/countersign/server/account"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/logout"
 	"github.com/countersign/countersign/server/oauth"
@@ -92,6 +93,8 @@ func (s *Server) routes() []route {
 		{"GET POST", oauth.PathUserinfo, atToken((*token.Endpoint).UserInfo), forBearers, scripts},
 
 		{"GET", "/{$}", s.home, forPeople, open},
+		{"GET", flow.PathAccount, atAccount((*account.Account).Get), forPeople, open},
+		{"POST", flow.PathAccount, atAccount((*account.Account).Post), forPeople, ours},
 		// The logout request may be posted by the client's own site, too: the
 		// endpoint itself tells our forms from theirs.
 		{"GET", oauth.PathEndSession, atLogout((*logout.Endpoint).Get), forPeople, open},
@@ -105,6 +108,10 @@ func inFlow(h func(*flow.Flow, http.ResponseWriter, *http.Request) error) handle
 
 func atToken(h func(*token.Endpoint, http.ResponseWriter, *http.Request) error) handler {
 	return func(p *provider, w http.ResponseWriter, r *http.Request) error { return h(p.token, w, r) }
+}
+
+func atAccount(h func(*account.Account, http.ResponseWriter, *http.Request) error) handler {
+	return func(p *provider, w http.ResponseWriter, r *http.Request) error { return h(p.account, w, r) }
 }
 
 func atLogout(h func(*logout.Endpoint, http.ResponseWriter, *http.Request) error) handler {
@@ -245,7 +252,7 @@ func (s *Server) postsStay(mux http.Handler) http.Handler {
 // replace them by their own.
 func (s *Server) withHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.site.Headers(w.Header(), web.Policy{})
+		s.site.PlainHeaders(w.Header())
 		next.ServeHTTP(w, r)
 	})
 }
