@@ -30,7 +30,7 @@ func attribute(name string) error {
 func matching(name string) error {
 	attr, rule, ruled := strings.Cut(name, ":")
 	if ruled && !matchingRule.MatchString(":"+rule) {
-		return fmt.Errorf("%.60q is no matching rule: write attribute:rule:", ":"+rule)
+		return fmt.Errorf("%.60q is no matching rule, such as :1.2.840.113556.1.4.1941: would be", ":"+rule)
 	}
 	return attribute(attr)
 }

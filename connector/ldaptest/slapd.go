@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -216,7 +217,24 @@ func (s *Server) Kill() {
 }
 
 // Freeze stops the server without ending it: connections stay, answers do not come.
-func (s *Server) Freeze() { _ = s.cmd.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() {
+	_ = s.cmd.Process.Signal(syscall.SIGSTOP)
+	for !s.frozen() {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// frozen: all of its threads have stopped, which takes a moment.
+func (s *Server) frozen() bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+	for _, file := range threads {
+		stat, err := os.ReadFile(file)
+		if _, state, ok := strings.Cut(string(stat), ") "); err != nil || !ok || state[0] != 'T' {
+			return false
+		}
+	}
+	return true
+}
 
 // Thaw goes on.
 func (s *Server) Thaw() { _ = s.cmd.Process.Signal(syscall.SIGCONT) }
