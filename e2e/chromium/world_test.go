@@ -61,6 +61,7 @@ func TestChromium(t *testing.T) {
 	}{
 		{"look", look}, // first, because it takes longest
 		{"demo", demo},
+		{"directory", directory},
 		{"wrongPassword", wrongPassword},
 		{"consentRefused", consentRefused},
 		{"remembered", remembered},

@@ -11,7 +11,7 @@ import (
 // Connector is an upstream that knows who people are. The field of its type is
 // set, the others are nil.
 type Connector struct {
-	// Type says what kind it is: local, oidc, github.
+	// Type says what kind it is: local, ldap, oidc, github.
 	Type string `mapstructure:"type"`
 	// ID is part of every `sub` of its people: never change it. Required.
 	ID string `mapstructure:"id"`
@@ -41,6 +41,8 @@ type Connector struct {
 	Policy string `mapstructure:"policy" config:"literal"`
 	// Local is config: of the type local.
 	Local *Local `mapstructure:"local" config:"variant"`
+	// LDAP is config: of the type ldap.
+	LDAP *LDAP `mapstructure:"ldap" config:"variant"`
 	// OIDC is config: of the type oidc.
 	OIDC *OIDC `mapstructure:"oidc" config:"variant"`
 	// GitHub is config: of the type github.
@@ -119,6 +121,9 @@ func (c *checker) connector(path string, conn *Connector, ids, domains unique) {
 	c.lifetime(path+".timeout", conn.Timeout, 100*time.Millisecond, time.Minute)
 	if conn.Local != nil {
 		c.people(path+".config.passwords", conn.Local.Passwords)
+	}
+	if conn.LDAP != nil {
+		c.ldap(path+".config", conn.LDAP)
 	}
 	if conn.OIDC != nil {
 		c.oidc(path+".config", conn)

@@ -10,6 +10,7 @@ var dexKeys = map[string]string{
 	"mfa":                                   "second factors belong to the upstream; remove the block",
 	"templates":                             "use frontend.dir to replace pages",
 	"connectors.config.claimModifications":  "say the same in claims.groups, beside config",
+	"connectors.config.kerberos":            "there is no Kerberos sign-in; remove the block",
 	"connectors.config.hostedDomains":       "say the same in policy, beside config",
 	"connectors.grantTypes":                 "remove the key",
 	"expiry.deviceRequests":                 "there is no device flow yet; remove the key",
@@ -29,7 +30,7 @@ var dexTypes = map[string]map[string]bool{
 	"storage": set("memory", "etcd", "kubernetes", "mysql"),
 	"signer":  set("vault"),
 	"connectors": set("atlassian-crowd", "authproxy", "bitbucket-cloud", "gitea", "gitlab", "google",
-		"keystone", "ldap", "linkedin", "microsoft", "mockCallback", "mockPassword", "oauth", "openshift", "saml"),
+		"keystone", "linkedin", "microsoft", "mockCallback", "mockPassword", "oauth", "openshift", "saml"),
 }
 
 var position = regexp.MustCompile(`\[\d+\]`)
