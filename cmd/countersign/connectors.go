@@ -60,6 +60,8 @@ func newConnector(c config.Connector, logger *slog.Logger) (flow.Connector, erro
 		out.Password, err = newLocal(c.Local.Passwords)
 	case c.OIDC != nil:
 		out.Redirect, err = newOIDC(*c.OIDC, logger)
+	case c.SAML != nil:
+		err = newSAML(&out, *c.SAML, logger)
 	}
 	return out, err
 }

@@ -160,6 +160,9 @@ func describe(text []byte, issuer, binding string) (*provider, error) {
 	if err := xrv.Validate(bytes.NewReader(text)); err != nil {
 		return nil, err
 	}
+	if bytes.Contains(text, []byte("<!DOCTYPE")) {
+		return nil, errors.New("they have a document type")
+	}
 	found, err := entities(text)
 	if err != nil {
 		return nil, err

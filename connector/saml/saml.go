@@ -154,11 +154,20 @@ func (cfg Config) checkMetadata() error {
 	if err != nil || cfg.Client == nil {
 		return errors.New("saml: MetadataURL is no address, or Client is missing")
 	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme != "https" && !(u.Scheme == "http" && ip != nil && ip.IsLoopback()) {
+	if u.Scheme != "https" && !(u.Scheme == "http" && Loopback(u)) {
 		return errors.New("saml: MetadataURL must be https")
 	}
 	return nil
 }
+
+// Loopback reports whether an address is of this host, by its number.
+func Loopback(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return ip != nil && ip.IsLoopback()
+}
+
+// Transient reports whether a NameID format is of no use as an id.
+func Transient(name string) bool { return format(name) == string(crewjam.TransientNameIDFormat) }
 
 // failed remembers why nobody can sign in.
 func (c *Connector) failed(err error) {
@@ -244,12 +253,21 @@ func (c *Connector) expected(p *provider) expected {
 	return want
 }
 
-// format is a NameID format by its last word, as Dex takes it, or itself.
+// formats are the NameID formats that Dex takes by their last word (SAML Core 8.3).
+var formats = map[string]string{
+	"emailAddress": string(crewjam.EmailAddressNameIDFormat), "unspecified": string(crewjam.UnspecifiedNameIDFormat),
+	"persistent": string(crewjam.PersistentNameIDFormat), "transient": string(crewjam.TransientNameIDFormat),
+	"X509SubjectName":            "urn:oasis:names:tc:SAML:1.1:nameid-format:X509SubjectName",
+	"WindowsDomainQualifiedName": "urn:oasis:names:tc:SAML:1.1:nameid-format:WindowsDomainQualifiedName",
+	"encrypted":                  "urn:oasis:names:tc:SAML:2.0:nameid-format:encrypted",
+	"entity":                     "urn:oasis:names:tc:SAML:2.0:nameid-format:entity",
+	"kerberos":                   "urn:oasis:names:tc:SAML:2.0:nameid-format:kerberos",
+}
+
+// format is a NameID format by its last word, or itself.
 func format(name string) string {
-	for _, known := range []crewjam.NameIDFormat{crewjam.PersistentNameIDFormat, crewjam.TransientNameIDFormat, crewjam.EmailAddressNameIDFormat, crewjam.UnspecifiedNameIDFormat} {
-		if strings.HasSuffix(string(known), ":"+name) {
-			return string(known)
-		}
+	if full := formats[name]; full != "" {
+		return full
 	}
 	return name
 }

@@ -11,7 +11,7 @@ import (
 // Connector is an upstream that knows who people are. The field of its type is
 // set, the others are nil.
 type Connector struct {
-	// Type says what kind it is: local, oidc.
+	// Type says what kind it is: local, oidc, saml.
 	Type string `mapstructure:"type"`
 	// ID is part of every `sub` of its people: never change it. Required.
 	ID string `mapstructure:"id"`
@@ -43,6 +43,8 @@ type Connector struct {
 	Local *Local `mapstructure:"local" config:"variant"`
 	// OIDC is config: of the type oidc.
 	OIDC *OIDC `mapstructure:"oidc" config:"variant"`
+	// SAML is config: of the type saml.
+	SAML *SAML `mapstructure:"saml" config:"variant"`
 }
 
 // Local is a list of people with passwords, apart from staticPasswords.
@@ -120,6 +122,9 @@ func (c *checker) connector(path string, conn *Connector, ids, domains unique) {
 	}
 	if conn.OIDC != nil {
 		c.oidc(path+".config", conn)
+	}
+	if conn.SAML != nil {
+		c.saml(path, conn)
 	}
 	c.rules(path, conn)
 }
