@@ -10,7 +10,7 @@ TESTENV     := $(GO) run ./e2e/testenv --
 # The race detector needs a C compiler.
 RACE        := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 
-.PHONY: build run test soak lint bench clean help
+.PHONY: build run test soak lint bench microbench clean help
 
 build: ## build bin/countersign, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/countersign
@@ -35,7 +35,10 @@ lint: ## gofmt, go vet, staticcheck, and who may import whom
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) test -run 'TestImportDirection|TestProtocolCoreReadsNoClock|TestRulesOfDirection' ./e2e
 
-bench: ## run the benchmarks, on both storage engines
+bench: build ## measure the program beside what the machine can do (BIG=1: 10 million rows)
+	$(TESTENV) $(GO) run ./e2e/load $(if $(BIG),-rows 10000000 -expired 10000000)
+
+microbench: ## run the Go benchmarks of the packages, on both storage engines
 	$(TESTENV) $(GO) test -run '^$$' -bench . -benchmem ./...
 
 clean: ## delete what the other targets made

@@ -46,6 +46,11 @@ func direct(h http.Handler, form url.Values) answer {
 	if form.Has("grant_type") {
 		path = "/dex/token"
 	}
+	return directAt(h, path, form)
+}
+
+// directAt is direct, to any address.
+func directAt(h http.Handler, path string, form url.Values) answer {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	rec := httptest.NewRecorder()

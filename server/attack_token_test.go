@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +103,47 @@ func (w *world) tokenForm(code string) url.Values {
 func (w *world) flowCookieValue() string {
 	p := w.browser()
 	return w.flowCookie(p, w.get(p, w.request())).Value
+}
+
+// A refresh token that is forged, or somebody else's, is refused before the
+// database hears of it, wherever it is presented.
+func TestForeignRefreshTokensCostNoQuery(t *testing.T) {
+	t.Parallel()
+	store := new(tap)
+	w := newWorld(t, "sqlite", through(store))
+	token := w.tokens().str("refresh_token")
+	handler := w.http.Config.Handler
+	own := url.Values{"client_id": {"app"}, "client_secret": {"app-secret"}}
+	other := url.Values{"client_id": {"other"}, "client_secret": {"other-secret"}}
+	at := func(path string, client url.Values, token string) answer {
+		v := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}, "token": {token}}
+		for name, values := range client {
+			v[name] = values
+		}
+		return directAt(handler, "/dex"+path, v)
+	}
+	store.arm(nil, nil)
+	at("/token", other, token).expect(t, "another client's", 400, "invalid_grant")
+	at("/revoke", other, token).expect(t, "another client's", 400, "invalid_grant")
+	if a := at("/token/introspect", other, token); a.raw != `{"active":false}` {
+		t.Errorf("another client's: %d %s", a.status, a.raw)
+	}
+	for _, m := range mutants(token) {
+		if m == "" || spelled(m, token) || strings.ContainsAny(m, "\n\r") {
+			continue
+		}
+		if a := at("/token", own, m); a.str("error") != "invalid_grant" && a.str("error") != "invalid_request" {
+			t.Errorf("forged %q: %d %s", m, a.status, a.raw)
+		}
+	}
+	if calls := store.taken(); len(calls) != 0 {
+		t.Errorf("%d calls of the store: %v", len(calls), calls[:1])
+	}
+	// The owner's is one.
+	w.goOn(token)
+	if calls := store.taken(); !slices.Equal(calls, []string{"RotateGrant"}) {
+		t.Errorf("a refresh is %v", calls)
+	}
 }
 
 // Claims of a JWT access token that are deleted or changed are never accepted,

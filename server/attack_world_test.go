@@ -118,7 +118,6 @@ func (s *tap) RotateGrant(ctx context.Context, in storage.Rotation) (a storage.G
 	err = s.around(ctx, "RotateGrant", func() (err error) { a, b, err = s.Store.RotateGrant(ctx, in); return err })
 	return a, b, err
 }
-
 func (s *tap) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (done bool, err error) {
 	err = s.around(ctx, "RevokeGrant", func() (err error) { done, err = s.Store.RevokeGrant(ctx, id, now, reason); return err })
 	return done, err

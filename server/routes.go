@@ -247,7 +247,7 @@ func (s *Server) postsStay(mux http.Handler) http.Handler {
 // replace them by their own.
 func (s *Server) withHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.site.Headers(w.Header(), web.Policy{})
+		s.site.PlainHeaders(w.Header())
 		next.ServeHTTP(w, r)
 	})
 }

@@ -185,11 +185,18 @@ type Rotation struct {
 	Now        time.Time
 	// UsedAfter is the idle limit: an older RefreshedAt is too old.
 	UsedAfter time.Time
-	// CheckedAfter is the recheck limit: an identity with an older CheckedAt has
-	// to be asked for again first.
-	CheckedAfter time.Time
+	// CheckedAfter are the recheck limits of connectors, each named once. People
+	// of others have none.
+	CheckedAfter []CheckLimit
 	UserAgent    string
 	IPAddress    string
+}
+
+// CheckLimit says that an identity of a connector has to be asked for again
+// unless its CheckedAt is after After.
+type CheckLimit struct {
+	ConnectorID string
+	After       time.Time
 }
 
 // Consent is what a person allowed a client to know.

@@ -148,10 +148,10 @@ type Grants interface {
 	// Generation to Next, RefreshedAt to Now, and RefreshedUserAgent and
 	// RefreshedIPAddress, if and only if the grant belongs to ClientID, is at
 	// Generation, was redeemed, is neither revoked nor expired at Now, has a
-	// RefreshedAt after UsedAfter, and its identity has a CheckedAt after
-	// CheckedAfter. Otherwise ErrConflict, also when there is no such grant; the
-	// caller reads the grant to learn why. Among racing callers with one
-	// generation exactly one wins.
+	// RefreshedAt after UsedAfter, and its identity has a CheckedAt after the
+	// limit of its connector, if CheckedAfter has one. Otherwise ErrConflict, also
+	// when there is no such grant; the caller reads the grant to learn why. Among
+	// racing callers with one generation exactly one wins.
 	RotateGrant(ctx context.Context, in Rotation) (Grant, Identity, error)
 
 	// RevokeGrantsOf ends all live grants of one person at one connector, and

@@ -89,6 +89,11 @@ func (in *Rotation) Check() error {
 	if err := CheckKeys(in.ClientID); err != nil {
 		return err
 	}
+	for _, limit := range in.CheckedAfter {
+		if err := CheckKeys(limit.ConnectorID); err != nil {
+			return err
+		}
+	}
 	return CheckText(in.IPAddress)
 }
 

@@ -107,7 +107,7 @@ func (r *Rules) Accept(who connector.Identity) (connector.Identity, error) {
 			return who, err
 		}
 	}
-	if err := r.allow(&who, in); err != nil {
+	if err := r.allow(&who); err != nil {
 		return who, err
 	}
 	if r.cfg.GroupsPrefix != "" {
@@ -123,7 +123,7 @@ func (r *Rules) Accept(who connector.Identity) (connector.Identity, error) {
 const notInGroup = "You are not in a group that may sign in here."
 
 // allow refuses whom AllowedGroups or Policy do not let in.
-func (r *Rules) allow(who *connector.Identity, in inputs) error {
+func (r *Rules) allow(who *connector.Identity) error {
 	if len(r.cfg.AllowedGroups) > 0 {
 		mine := slices.DeleteFunc(slices.Clone(who.Groups), func(g string) bool { return !slices.Contains(r.cfg.AllowedGroups, g) })
 		if len(mine) == 0 {
@@ -136,8 +136,7 @@ func (r *Rules) allow(who *connector.Identity, in inputs) error {
 	if r.policy == nil {
 		return nil
 	}
-	in = input(*who) // as mapped
-	message, allowed, err := r.policy.verdict(in)
+	message, allowed, err := r.policy.verdict(input(*who)) // as mapped
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -27,10 +26,12 @@ const sealLabel = "signing-key"
 // rsaBits is the size that RFC 7518 section 3.3 asks for at least.
 const rsaBits = 2048
 
-// family is how keys of one JWS algorithm are made and recognised.
+// family is how keys of one JWS algorithm are made, recognised and used.
 type family struct {
 	generate func(random io.Reader) (crypto.Signer, error)
 	is       func(crypto.Signer) bool
+	// sign returns the signature of a JWS signing input, as the algorithm has it.
+	sign func(private crypto.Signer, input []byte) ([]byte, error)
 }
 
 // families are the algorithms that exist here (RFC 7518 section 3.1, RFC 8037).
@@ -42,6 +43,7 @@ var families = map[string]family{
 			k, ok := s.(*rsa.PrivateKey)
 			return ok && k.N.BitLen() >= rsaBits
 		},
+		sign: signRS256,
 	},
 	"ES256": {
 		generate: func(random io.Reader) (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), random) },
@@ -49,13 +51,15 @@ var families = map[string]family{
 			k, ok := s.(*ecdsa.PrivateKey)
 			return ok && k.Curve == elliptic.P256()
 		},
+		sign: signES256,
 	},
 	"EdDSA": {
 		generate: func(random io.Reader) (crypto.Signer, error) {
 			_, k, err := ed25519.GenerateKey(random)
 			return k, err
 		},
-		is: func(s crypto.Signer) bool { _, ok := s.(ed25519.PrivateKey); return ok },
+		is:   func(s crypto.Signer) bool { _, ok := s.(ed25519.PrivateKey); return ok },
+		sign: signEdDSA,
 	},
 }
 
@@ -64,43 +68,7 @@ var families = map[string]family{
 type key struct {
 	row    storage.SigningKey
 	public jose.JSONWebKey
-	*signers
-}
-
-// signers makes and keeps one prepared signer per `typ`. The types come from our
-// own code, so there are a handful.
-type signers struct {
-	private jose.SigningKey
-	byType  sync.Map
-}
-
-func (s *signers) signer(typ string) (jose.Signer, error) {
-	if prepared, ok := s.byType.Load(typ); ok {
-		return prepared.(jose.Signer), nil
-	}
-	made, err := jose.NewSigner(s.private, new(jose.SignerOptions).WithType(jose.ContentType(typ)))
-	if err != nil {
-		return nil, fmt.Errorf("preparing a signer: %w", err)
-	}
-	prepared, _ := s.byType.LoadOrStore(typ, made)
-	return prepared.(jose.Signer), nil
-}
-
-// sign returns the compact serialization (RFC 7515 section 7.1).
-func (s *signers) sign(typ string, payload []byte) (string, error) {
-	signer, err := s.signer(typ)
-	if err != nil {
-		return "", err
-	}
-	jws, err := signer.Sign(payload)
-	if err != nil {
-		return "", fmt.Errorf("signing: %w", err)
-	}
-	compact, err := jws.CompactSerialize()
-	if err != nil {
-		return "", fmt.Errorf("serializing a token: %w", err)
-	}
-	return compact, nil
+	*signer
 }
 
 // generate makes the row of a planned key.
@@ -155,9 +123,7 @@ func open(row storage.SigningKey, box *seal.Box) (*key, error) {
 	if public.KeyID != row.KID {
 		return nil, fmt.Errorf("signing key %q has the thumbprint %q", row.KID, public.KeyID)
 	}
-	algorithm := jose.SignatureAlgorithm(row.Algorithm)
-	named := jose.JSONWebKey{Key: private, KeyID: row.KID, Algorithm: row.Algorithm}
-	return &key{row: row, public: public, signers: &signers{private: jose.SigningKey{Algorithm: algorithm, Key: named}}}, nil
+	return &key{row: row, public: public, signer: newSigner(private, row)}, nil
 }
 
 // ErrSecrets: a private key was sealed with a master secret that is not

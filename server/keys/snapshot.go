@@ -83,11 +83,11 @@ func (k *Keys) unretired(s, before *snapshot, rows []storage.SigningKey, now tim
 	return rest
 }
 
-// reopen keeps the opened key and its prepared signers: a kid is a thumbprint,
+// reopen keeps the opened key and its prepared headers: a kid is a thumbprint,
 // it cannot come to mean another key.
 func (k *Keys) reopen(before *snapshot, row storage.SigningKey) (*key, error) {
 	if had, ok := before.byKID[row.KID]; ok && had.row.Algorithm == row.Algorithm {
-		return &key{row: row, public: had.public, signers: had.signers}, nil
+		return &key{row: row, public: had.public, signer: had.signer}, nil
 	}
 	return open(row, k.box)
 }

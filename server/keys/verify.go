@@ -62,7 +62,7 @@ func (k *Keys) verify(token string, find func(kid string) (*key, error), expecte
 	if h.alg != signer.row.Algorithm {
 		return nil, errors.New("alg is not the key's")
 	}
-	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{signer.private.Algorithm})
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(signer.row.Algorithm)})
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"net/url"
 	"slices"
@@ -42,21 +43,43 @@ func RefreshPolicyOf(p Policy, client storage.Client) RefreshPolicy {
 	return r
 }
 
-// RefreshToken is what a refresh token says: its grant, and which of the tokens
-// of that grant it is. It is not secret; a MAC makes it a token. Since nothing
-// in it is random, the successor of a token can be made again, always the same.
+// RefreshToken is what a refresh token says: its grant, which of the tokens of
+// that grant it is, and whose. It is not secret; a MAC makes it a token. Since
+// nothing in it is random, the successor of a token can be made again, always the
+// same.
 type RefreshToken struct {
 	GrantID    storage.GrantID
 	Generation int64
+	Client     ClientTag
 }
 
-// RefreshTokenBytes is the size of an encoded RefreshToken: the grant id and the
-// generation, big-endian.
-const RefreshTokenBytes = 16 + 8
+// ClientTag tells the tokens of one client from those of others, so that what
+// belongs to somebody else is refused before anybody looks for it. It proves
+// nothing: two clients may have the same, and the grant says whose it is.
+type ClientTag [4]byte
+
+// clientTag is the beginning of SHA-256 of the client_id.
+func clientTag(clientID string) ClientTag {
+	sum := sha256.Sum256([]byte(clientID))
+	return ClientTag(sum[:])
+}
+
+// NewestRefreshToken is the one that a grant is at: always the same.
+func NewestRefreshToken(g storage.Grant) RefreshToken {
+	return RefreshToken{GrantID: g.ID, Generation: g.Generation, Client: clientTag(g.ClientID)}
+}
+
+// IssuedTo reports whether the token is one of the client's, as far as it says.
+func (t RefreshToken) IssuedTo(client storage.Client) bool { return t.Client == clientTag(client.ID) }
+
+// RefreshTokenBytes is the size of an encoded RefreshToken: the grant id, the
+// generation, big-endian, and the client's tag.
+const RefreshTokenBytes = 16 + 8 + len(ClientTag{})
 
 // Encode returns the RefreshTokenBytes that a MAC is made over.
 func (t RefreshToken) Encode() []byte {
-	return binary.BigEndian.AppendUint64(slices.Clone(t.GrantID[:]), uint64(t.Generation))
+	b := append(make([]byte, 0, RefreshTokenBytes), t.GrantID[:]...)
+	return append(binary.BigEndian.AppendUint64(b, uint64(t.Generation)), t.Client[:]...)
 }
 
 // DecodeRefreshToken is the inverse of Encode, for bytes whose MAC was right.
@@ -64,7 +87,7 @@ func DecodeRefreshToken(b []byte) (RefreshToken, error) {
 	if len(b) != RefreshTokenBytes {
 		return RefreshToken{}, ErrInvalidRefreshToken()
 	}
-	return RefreshToken{GrantID: storage.GrantID(b[:16]), Generation: int64(binary.BigEndian.Uint64(b[16:]))}, nil
+	return RefreshToken{GrantID: storage.GrantID(b[:16]), Generation: int64(binary.BigEndian.Uint64(b[16:24])), Client: ClientTag(b[24:])}, nil
 }
 
 // IssuesRefreshToken reports whether a grant comes with refresh tokens: the
@@ -102,8 +125,9 @@ func ErrRefreshTokenReused() error {
 
 // NewRotation is the step that a refresh takes when nothing is in its way. The
 // store takes it only if the token is the newest of a live grant of this client,
-// not idle for too long, and the identity was checked after checkedAfter.
-func NewRotation(t RefreshToken, client storage.Client, p Policy, checkedAfter time.Time, userAgent, ipAddress string, now time.Time) storage.Rotation {
+// not idle for too long, and the identity was checked after the limit of its
+// connector.
+func NewRotation(t RefreshToken, client storage.Client, p Policy, checkedAfter []storage.CheckLimit, userAgent, ipAddress string, now time.Time) storage.Rotation {
 	policy := RefreshPolicyOf(p, client)
 	next := t.Generation + 1
 	if policy.DisableRotation {

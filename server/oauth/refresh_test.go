@@ -68,10 +68,12 @@ func TestRefreshPolicyOf(t *testing.T) {
 // us is fixed for as long as tokens live.
 func TestRefreshTokenEncoding(t *testing.T) {
 	for generation, want := range map[int64]string{
-		0: "01955fff0a0b7c0d8e0f0102030405060000000000000000", 5: "01955fff0a0b7c0d8e0f0102030405060000000000000005",
-		1 << 40: "01955fff0a0b7c0d8e0f0102030405060000010000000000",
+		0: "01955fff0a0b7c0d8e0f01020304050600000000000000004b5e57f6", 5: "01955fff0a0b7c0d8e0f01020304050600000000000000054b5e57f6",
+		1 << 40: "01955fff0a0b7c0d8e0f01020304050600000100000000004b5e57f6",
 	} {
-		token := oauth.RefreshToken{GrantID: grant().ID, Generation: generation}
+		g := grant()
+		g.Generation = generation
+		token := oauth.NewestRefreshToken(g)
 		encoded := token.Encode()
 		if hex.EncodeToString(encoded) != want || len(encoded) != oauth.RefreshTokenBytes {
 			t.Errorf("generation %d is %x, want %s", generation, encoded, want)
@@ -93,6 +95,19 @@ func TestRefreshTokenEncoding(t *testing.T) {
 	}
 	if _, err := oauth.DecodeRefreshToken(append(encoded, 0)); codeOf(err) != oauth.InvalidGrant {
 		t.Errorf("a byte more: %v, want invalid_grant", err)
+	}
+}
+
+// A token says whose it is before anybody looks for it.
+func TestRefreshTokenIssuedTo(t *testing.T) {
+	token := oauth.NewestRefreshToken(offlineGrant())
+	for id, want := range map[string]bool{"web": true, "": false, "WEB": false, "web ": false, "we": false, "other": false} {
+		if got := token.IssuedTo(storage.Client{ID: id}); got != want {
+			t.Errorf("client %q: %v", id, got)
+		}
+	}
+	if (oauth.RefreshToken{}).IssuedTo(storage.Client{}) {
+		t.Error("a token that says nothing is somebody's")
 	}
 }
 
@@ -167,7 +182,7 @@ func TestParseRefreshRequest(t *testing.T) {
 
 // The step that is tried before anything is known.
 func TestNewRotation(t *testing.T) {
-	checkedAfter := now.Add(-5 * time.Minute)
+	checkedAfter := []storage.CheckLimit{{ConnectorID: "ldap", After: now.Add(-5 * time.Minute)}}
 	want := storage.Rotation{
 		ID: grant().ID, ClientID: "web", Generation: 5, Next: 6, Now: now,
 		UsedAfter: now.Add(-12 * time.Hour), CheckedAfter: checkedAfter, UserAgent: "kubectl", IPAddress: "192.0.2.1",

@@ -28,10 +28,14 @@ func TokenParameter(form url.Values) (string, error) {
 // tokens: it must have been issued to that client (RFC 7009 section 2.1).
 func CheckRevocation(g storage.Grant, client storage.Client) error {
 	if g.ClientID != client.ID {
-		return refuse(InvalidGrant, "the token was issued to another client")
+		return ErrForeignToken()
 	}
 	return nil
 }
+
+// ErrForeignToken answers a client that wants to revoke another one's token
+// (RFC 7009 section 2.1).
+func ErrForeignToken() error { return refuse(InvalidGrant, "the token was issued to another client") }
 
 // ErrUnsupportedTokenType answers an id_token at the revocation endpoint: it
 // cannot be called back (RFC 7009 section 2.2.1).

@@ -97,18 +97,17 @@ func New(cfg Config) (*Rechecker, error) {
 	return &Rechecker{cfg: cfg}, nil
 }
 
-// CheckedAfter is the oldest answer at now that no connector wants renewed: what
-// was checked later needs no question.
-func (r *Rechecker) CheckedAfter(now time.Time) time.Time {
-	var latest time.Time
-	for _, s := range r.cfg.Sources {
+// CheckedAfter are the oldest answers at now that connectors want renewed: what
+// was checked later needs no question. A connector that is not there cannot be
+// asked.
+func (r *Rechecker) CheckedAfter(now time.Time) []storage.CheckLimit {
+	limits := make([]storage.CheckLimit, 0, len(r.cfg.Sources))
+	for id, s := range r.cfg.Sources {
 		if s.Recheck.After > 0 {
-			if at := now.Add(-s.Recheck.After); at.After(latest) {
-				latest = at
-			}
+			limits = append(limits, storage.CheckLimit{ConnectorID: id, After: now.Add(-s.Recheck.After)})
 		}
 	}
-	return latest
+	return limits
 }
 
 // Fresh makes sure that what is stored of a person may be relied on: it asks

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,7 +37,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestCheckedAfter(t *testing.T) {
 	w := newWorld(t)
-	if got := w.rechecker(nil).CheckedAfter(start); !got.IsZero() {
+	if got := w.rechecker(nil).CheckedAfter(start); len(got) > 0 {
 		t.Errorf("without connectors: %v", got)
 	}
 	r := w.rechecker(nil, func(c *recheck.Config) {
@@ -44,8 +45,11 @@ func TestCheckedAfter(t *testing.T) {
 			c.Sources[id] = recheck.Source{Recheck: oauth.Recheck{After: d}}
 		}
 	})
-	if got := r.CheckedAfter(start); !got.Equal(start.Add(-time.Minute)) {
-		t.Errorf("the strictest is %v", got)
+	got := r.CheckedAfter(start)
+	slices.SortFunc(got, func(a, b storage.CheckLimit) int { return strings.Compare(a.ConnectorID, b.ConnectorID) })
+	want := []storage.CheckLimit{{ConnectorID: "a", After: start.Add(-time.Hour)}, {ConnectorID: "b", After: start.Add(-time.Minute)}, {ConnectorID: "d", After: start.Add(-2 * time.Hour)}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -21,7 +21,7 @@ var strict = base64.RawURLEncoding.Strict()
 
 // Tokens derives the token maker of a purpose, for payloads of a fixed size.
 func (k *Keyring) Tokens(label, prefix string, payloadBytes int) *Tokens {
-	return &Tokens{prefix: prefix, payload: payloadBytes, mac: &MAC{keys: k.derive("token/" + label)}}
+	return &Tokens{prefix: prefix, payload: payloadBytes, mac: newMAC(k.derive("token/" + label))}
 }
 
 // Make returns the token of a payload. It panics when the payload has another

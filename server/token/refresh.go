@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/clients"
@@ -27,21 +26,20 @@ const (
 // once more for each race that it lost.
 const maxTurns = 4
 
-// refreshToken redeems a refresh token (RFC 6749 section 6). A forged one costs
-// no query, a good one exactly one statement; whatever is not plain costs a read
-// more, and the connector is asked while nothing is held.
+// refreshToken redeems a refresh token (RFC 6749 section 6). A forged one or
+// another client's costs no query, a good one exactly one statement; whatever is
+// not plain costs a read more, and the connector is asked while nothing is held.
 func (e *Endpoint) refreshToken(r *http.Request, client storage.Client, form url.Values) (Response, error) {
 	req, err := oauth.ParseRefreshRequest(form)
 	if err != nil {
 		return Response{}, err
 	}
-	payload, err := e.cfg.RefreshTokens.Parse(req.Token)
-	if err != nil {
-		return Response{}, oauth.ErrInvalidRefreshToken()
-	}
-	t, err := oauth.DecodeRefreshToken(payload)
+	t, err := e.parseRefreshToken(req.Token)
 	if err != nil {
 		return Response{}, err
+	}
+	if !t.IssuedTo(client) {
+		return Response{}, oauth.ErrInvalidRefreshToken()
 	}
 	if err := e.checkScope(r.Context(), client, t, req.Scope); err != nil {
 		return Response{}, err
@@ -63,6 +61,15 @@ func (e *Endpoint) refreshToken(r *http.Request, client storage.Client, form url
 	return resp, err
 }
 
+// parseRefreshToken reads a token that we made.
+func (e *Endpoint) parseRefreshToken(token string) (oauth.RefreshToken, error) {
+	payload, err := e.cfg.RefreshTokens.Parse(token)
+	if err != nil {
+		return oauth.RefreshToken{}, oauth.ErrInvalidRefreshToken()
+	}
+	return oauth.DecodeRefreshToken(payload)
+}
+
 // checkRefreshed ends a grant that the configuration does not allow any more.
 func (e *Endpoint) checkRefreshed(ctx context.Context, client storage.Client, g storage.Grant) error {
 	peers, err := clients.Find(ctx, e.cfg.Clients, oauth.Audiences(g.Scopes))
@@ -78,8 +85,7 @@ func (e *Endpoint) checkRefreshed(ctx context.Context, client storage.Client, g 
 
 // refreshTokenOf is the newest refresh token of a grant: always the same one.
 func (e *Endpoint) refreshTokenOf(g storage.Grant) string {
-	t := oauth.RefreshToken{GrantID: g.ID, Generation: g.Generation}
-	return e.cfg.RefreshTokens.Make(t.Encode())
+	return e.cfg.RefreshTokens.Make(oauth.NewestRefreshToken(g).Encode())
 }
 
 // checkScope refuses a scope that is too wide before anything is rotated, so that
@@ -136,7 +142,7 @@ func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.Refres
 			return g, id, err
 		}
 		// The identity is as fresh as it can be: only the grant decides now.
-		checkedAfter = time.Time{}
+		checkedAfter = nil
 	}
 	return storage.Grant{}, storage.Identity{}, fmt.Errorf("%w: a refresh lost %d races in a row", storage.ErrUnavailable, maxTurns)
 }

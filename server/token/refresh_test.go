@@ -19,6 +19,7 @@ import (
 
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/clients"
+	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
@@ -117,11 +118,16 @@ func (w *world) refreshTokens() *seal.Tokens {
 
 func (w *world) rechecker(upstream connector.Refresher) *recheck.Rechecker {
 	w.t.Helper()
-	c := recheck.Config{Store: w.store, Sources: map[string]recheck.Source{}, Now: w.now, Logger: slog.New(slog.DiscardHandler)}
+	sources := map[string]recheck.Source{}
 	if upstream != nil {
-		c.Sources["ldap"] = recheck.Source{Refresher: upstream, Recheck: oauth.Recheck{After: after, StaleIfError: time.Hour}}
+		sources["ldap"] = recheck.Source{Refresher: upstream, Recheck: oauth.Recheck{After: after, StaleIfError: time.Hour}}
 	}
-	r, err := recheck.New(c)
+	return w.recheckerOf(sources)
+}
+
+func (w *world) recheckerOf(sources map[string]recheck.Source) *recheck.Rechecker {
+	w.t.Helper()
+	r, err := recheck.New(recheck.Config{Store: w.store, Secrets: identity.NewSecrets(w.keyring), Sources: sources, Now: w.now, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -149,7 +155,7 @@ func (w *world) signIn(scopes ...string) (storage.GrantID, string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return g.ID, w.refreshTokens().Make(oauth.RefreshToken{GrantID: g.ID}.Encode())
+	return g.ID, w.refreshTokens().Make(oauth.NewestRefreshToken(g).Encode())
 }
 
 // revoked is why a grant was revoked; empty: it lives.
@@ -463,30 +469,103 @@ func TestRevokeStoreFails(t *testing.T) {
 	}
 }
 
-// Another client learns nothing and changes nothing with a token that it found.
+// Another client learns nothing and changes nothing with a token that it found,
+// and costs no query: also when it is called so that the token seems to be its
+// own, which costs what a token of its own does.
 func TestForeignToken(t *testing.T) {
 	w := newWorld(t)
-	e := w.endpoint()
 	id, first := w.signIn()
-	if _, err := refresh(t.Context(), t, e, first); err != nil {
+	if _, err := refresh(t.Context(), t, w.endpoint(), first); err != nil {
 		t.Fatal(err)
 	}
 	w.advance(window) // reuse, if it were the client's own
-	foreign := func(pairs ...string) *http.Request { return form(append(pairs, "client_id", "other")...) }
-	out := httptest.NewRecorder()
-	for _, scope := range []string{"", "openid", "openid profile"} {
-		err := e.Token(out, foreign("grant_type", "refresh_token", "refresh_token", first, "scope", scope))
-		if err == nil || err.Error() != oauth.ErrInvalidRefreshToken().Error() {
-			t.Errorf("refresh, scope %q: %v", scope, err)
+	asked := new(asked)
+	e := w.endpoint(func(c *token.Config) { asked.Grants, c.Grants = c.Grants, asked })
+	seeming := oauth.NewestRefreshToken(storage.Grant{ID: id, ClientID: "other"})
+	for _, c := range []struct {
+		name, token string
+		cost        int64
+	}{{"another client's", first, 0}, {"one that seems to be its own", w.refreshTokens().Make(seeming.Encode()), 7}} {
+		foreign := func(pairs ...string) *http.Request { return form(append(pairs, "client_id", "other")...) }
+		out := httptest.NewRecorder()
+		asked.n.Store(0)
+		for _, scope := range []string{"", "openid", "openid profile"} {
+			err := e.Token(out, foreign("grant_type", "refresh_token", "refresh_token", c.token, "scope", scope))
+			if err == nil || err.Error() != oauth.ErrInvalidRefreshToken().Error() {
+				t.Errorf("%s: refresh, scope %q: %v", c.name, scope, err)
+			}
+		}
+		if err := e.Revoke(out, foreign("token", c.token)); err == nil || err.Error() != oauth.ErrForeignToken().Error() {
+			t.Errorf("%s: revoke: %v", c.name, err)
+		}
+		if err := e.Introspect(out, foreign("token", c.token)); err != nil || out.Body.String() != `{"active":false}` {
+			t.Errorf("%s: introspect: %v, %s", c.name, err, out.Body)
+		}
+		if n := asked.n.Load(); n > c.cost || (n == 0) != (c.cost == 0) {
+			t.Errorf("%s: %d queries", c.name, n)
+		}
+		if why := w.revoked(id); why != "" {
+			t.Errorf("%s: revoked: %s", c.name, why)
 		}
 	}
-	if err := e.Revoke(out, foreign("token", first)); oauth.CodeOf(err) != oauth.InvalidGrant {
-		t.Errorf("revoke: %v", err)
+}
+
+// A refresh is one statement whatever other connectors want to be asked: one that
+// is strict, or cannot be asked at all, costs the people of others nothing.
+func TestOneStatementAtEachConnector(t *testing.T) {
+	strict := recheck.Source{Refresher: upstream(echo), Recheck: oauth.Recheck{After: time.Second, StaleIfError: time.Hour}}
+	lax := strict
+	lax.Recheck.After = 2 * time.Hour
+	never := strict
+	never.Recheck.After = 0
+	for name, c := range map[string]struct {
+		ldap *recheck.Source
+		cost int64
+	}{"cannot be asked": {nil, 1}, "is never asked": {&never, 1}, "is asked rarely": {&lax, 1}, "is asked each time": {&strict, 3}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			sources := map[string]recheck.Source{"strict": strict, "lax": lax, "never": never}
+			if c.ldap != nil {
+				sources["ldap"] = *c.ldap
+			}
+			asked := &asked{Grants: w.store}
+			e := w.endpoint(func(cfg *token.Config) { cfg.Grants, cfg.Rechecker = asked, w.recheckerOf(sources) })
+			_, next := w.signIn()
+			for range 2 {
+				w.advance(time.Hour - time.Minute)
+				asked.n.Store(0)
+				var err error
+				if next, err = refresh(t.Context(), t, e, next); err != nil {
+					t.Fatal(err)
+				}
+				if n := asked.n.Load(); n != c.cost {
+					t.Errorf("%d statements", n)
+				}
+			}
+		})
 	}
-	if err := e.Introspect(out, foreign("token", first)); err != nil || out.Body.String() != `{"active":false}` {
-		t.Errorf("introspect: %v, %s", err, out.Body)
-	}
-	if why := w.revoked(id); why != "" {
-		t.Errorf("revoked: %s", why)
-	}
+}
+
+// echo says what it is told.
+func echo(before connector.Identity) (connector.Identity, error) { return before, nil }
+
+// asked counts how often the store is asked for something.
+type asked struct {
+	storage.Grants
+	n atomic.Int64
+}
+
+func (a *asked) Grant(ctx context.Context, id storage.GrantID, now time.Time) (storage.Grant, storage.Identity, error) {
+	a.n.Add(1)
+	return a.Grants.Grant(ctx, id, now)
+}
+
+func (a *asked) RotateGrant(ctx context.Context, in storage.Rotation) (storage.Grant, storage.Identity, error) {
+	a.n.Add(1)
+	return a.Grants.RotateGrant(ctx, in)
+}
+
+func (a *asked) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Time, reason string) (bool, error) {
+	a.n.Add(1)
+	return a.Grants.RevokeGrant(ctx, id, now, reason)
 }

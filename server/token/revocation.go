@@ -22,7 +22,7 @@ func (e *Endpoint) Revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, err := e.grantIDOf(token)
+	id, err := e.grantIDOf(client, token)
 	if err != nil {
 		return err
 	}
@@ -61,11 +61,13 @@ func (e *Endpoint) tokenRequest(r *http.Request) (client storage.Client, token s
 }
 
 // grantIDOf names the grant of a token that we made, dead or alive; zero when we
-// did not make it.
-func (e *Endpoint) grantIDOf(token string) (id storage.GrantID, err error) {
-	if payload, err := e.cfg.RefreshTokens.Parse(token); err == nil {
-		t, err := oauth.DecodeRefreshToken(payload)
-		return t.GrantID, err
+// did not make it. A refresh token that says it is another client's is an error.
+func (e *Endpoint) grantIDOf(client storage.Client, token string) (id storage.GrantID, err error) {
+	if t, err := e.parseRefreshToken(token); err == nil {
+		if !t.IssuedTo(client) {
+			return id, oauth.ErrForeignToken()
+		}
+		return t.GrantID, nil
 	}
 	if t, err := e.parseAccessToken(token); err == nil {
 		return t.GrantID, nil
@@ -102,7 +104,7 @@ func (e *Endpoint) Introspect(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (e *Endpoint) introspect(r *http.Request, client storage.Client, token string) (oauth.Introspection, error) {
-	id, err := e.grantIDOf(token)
+	id, err := e.grantIDOf(client, token)
 	if err != nil || id == (storage.GrantID{}) {
 		return oauth.Introspection{}, nil
 	}
@@ -114,11 +116,7 @@ func (e *Endpoint) introspect(r *http.Request, client storage.Client, token stri
 	if err != nil {
 		return oauth.Introspection{}, fmt.Errorf("loading the grant: %w", err)
 	}
-	if payload, err := e.cfg.RefreshTokens.Parse(token); err == nil {
-		t, err := oauth.DecodeRefreshToken(payload)
-		if err != nil {
-			return oauth.Introspection{}, nil
-		}
+	if t, err := e.parseRefreshToken(token); err == nil {
 		return oauth.IntrospectRefreshToken(t, g, identity, client, e.cfg.Policy, now), nil
 	}
 	t, err := e.parseAccessToken(token)

@@ -3,6 +3,7 @@ package web
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"strings"
 )
@@ -33,6 +34,11 @@ var features = []string{
 }
 
 var permissionsPolicy = strings.Join(features, "=(), ") + "=()"
+
+// PlainHeaders sets what every response carries that is no page: it is Headers
+// with the zero Policy, without making it anew for each. The values are shared:
+// they may be replaced and added to, not changed in place.
+func (s *Site) PlainHeaders(h http.Header) { maps.Copy(h, s.plain) }
 
 // Headers sets what every response carries. Callers of Page need not call it;
 // everybody else who answers a browser does.

@@ -138,6 +138,28 @@ func TestHeadersOfOthers(t *testing.T) {
 	checkHeaders(t, h, want)
 }
 
+// What is shared by all responses is what each would have got, and nobody changes
+// it for the others.
+func TestPlainHeaders(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		site, err := web.New(web.Config{HTTPS: secure})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, first, second := http.Header{}, http.Header{}, http.Header{}
+		site.Headers(want, web.Policy{})
+		site.PlainHeaders(first)
+		for name := range first {
+			first.Add(name, "more")
+			first.Set(name, "other")
+		}
+		site.PlainHeaders(second)
+		if diff := cmp.Diff(want, second); diff != "" {
+			t.Errorf("https %v (-want +got):\n%s", secure, diff)
+		}
+	}
+}
+
 func TestStaticHeaders(t *testing.T) {
 	site := newSite(t, web.Config{BasePath: "/dex"})
 	w := httptest.NewRecorder()

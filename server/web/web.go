@@ -22,6 +22,7 @@ import (
 	"html/template"
 	"log/slog"
 	"maps"
+	"net/http"
 	"strings"
 )
 
@@ -66,6 +67,7 @@ type Site struct {
 	templates map[string]*template.Template
 	languages *languages
 	assets    assets
+	plain     http.Header // of every response that is no page
 }
 
 // look is what templates know of the site.
@@ -97,6 +99,8 @@ func New(config Config) (*Site, error) {
 	if err := s.parse(files); err != nil {
 		return nil, err
 	}
+	s.plain = make(http.Header)
+	s.Headers(s.plain, Policy{})
 	return s, nil
 }
 

@@ -36,7 +36,8 @@ type Config struct {
 	// MaxOpenConns bounds the pool. Default: the DSN's pool_max_conns, else 16.
 	MaxOpenConns int
 	// MaxIdleConns bounds the connections kept without work. Default: no bound
-	// but MaxOpenConns.
+	// but MaxOpenConns. Below it, a load that comes and goes makes a connection
+	// anew for many a statement, which costs more than the statement.
 	MaxIdleConns int
 	// ConnMaxLifetime is after how long a connection is replaced. Default: 1 h.
 	ConnMaxLifetime time.Duration

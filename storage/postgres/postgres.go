@@ -44,7 +44,7 @@ func Open(c Config) (*Store, error) {
 		acquireTimeout:   cmp.Or(c.AcquireTimeout, defaultAcquireTimeout),
 		statementTimeout: cmp.Or(c.StatementTimeout, defaultStatementTimeout),
 	}
-	if limit := c.MaxIdleConns; limit > 0 {
+	if limit := c.MaxIdleConns; limit > 0 && limit < int(config.MaxConns) {
 		config.AfterRelease = func(*pgx.Conn) bool { return int(s.pool.Stat().IdleConns()) < limit }
 	}
 	if s.pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {

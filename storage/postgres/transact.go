@@ -44,11 +44,10 @@ type failure struct {
 }
 
 func (s *Store) run(ctx context.Context, doing string, do work, repeatable bool) error {
-	bounded, cancel := context.WithTimeout(ctx, s.acquireTimeout+s.statementTimeout)
-	defer cancel()
+	end := time.Now().Add(s.acquireTimeout + s.statementTimeout)
 	broken := 0
 	for attempt := 1; ; attempt++ {
-		f := s.attempt(bounded, do)
+		f := s.attempt(ctx, end, do)
 		if f == nil {
 			return nil
 		}
@@ -57,22 +56,22 @@ func (s *Store) run(ctx context.Context, doing string, do work, repeatable bool)
 			broken++
 			again = broken == 1
 		}
-		if !again || attempt == attempts || pause(bounded, attempt) != nil {
+		if !again || attempt == attempts || pause(ctx, end, attempt) != nil {
 			return translate(ctx, doing, f)
 		}
 	}
 }
 
-// attempt runs work once, with a connection of the pool.
-func (s *Store) attempt(ctx context.Context, do work) *failure {
-	acquiring, cancel := context.WithTimeout(ctx, s.acquireTimeout)
+// attempt runs work once, with a connection of the pool, and not beyond end.
+func (s *Store) attempt(ctx context.Context, end time.Time, do work) *failure {
+	acquiring, cancel := within(ctx, s.acquireTimeout, end)
 	defer cancel()
 	conn, err := s.pool.Acquire(acquiring)
 	if err != nil {
 		return &failure{err: err, lost: true}
 	}
 	defer conn.Release()
-	answering, cancel := context.WithTimeout(ctx, s.statementTimeout)
+	answering, cancel := within(ctx, s.statementTimeout, end)
 	defer cancel()
 	if err = do(answering, conn.Conn()); err == nil {
 		return nil
@@ -90,9 +89,22 @@ func (s *Store) attempt(ctx context.Context, do work) *failure {
 	return &failure{err: err, lost: late || closed, broke: closed && !late}
 }
 
-// pause waits longer with each attempt, and never as long as a competitor.
-func pause(ctx context.Context, attempt int) error {
-	timer := time.NewTimer(rand.N(5 * time.Millisecond << min(attempt, 4)))
+// within bounds ctx by a time from now, and by end.
+func within(ctx context.Context, d time.Duration, end time.Time) (context.Context, context.CancelFunc) {
+	if at := time.Now().Add(d); at.Before(end) {
+		end = at
+	}
+	return context.WithDeadline(ctx, end)
+}
+
+// pause waits longer with each attempt, and never as long as a competitor; it
+// fails when nothing could be done before end.
+func pause(ctx context.Context, end time.Time, attempt int) error {
+	wait := rand.N(5 * time.Millisecond << min(attempt, 4))
+	if time.Until(end) <= wait {
+		return context.DeadlineExceeded
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -33,6 +34,7 @@ type Scene struct {
 	Authorization storage.Authorization
 	Key           storage.SigningKey
 	Delivery      storage.LogoutDelivery
+	Arrival       storage.Arrival
 	// Name is of a lease and of a login failure.
 	Name string
 }
@@ -52,6 +54,10 @@ func Transition(ctx context.Context, name string, s storage.Store, scene Scene) 
 		_, err := s.MasterSecret(ctx, []byte(scene.Name), epoch)
 		return err
 	}
+	if name == takeArrival {
+		_, err := s.TakeArrival(ctx, scene.Arrival.ID, epoch)
+		return err
+	}
 	taken, ok := steps[name]
 	if !ok {
 		return fmt.Errorf("there is no transition %q", name)
@@ -61,7 +67,7 @@ func Transition(ctx context.Context, name string, s storage.Store, scene Scene) 
 
 // others are no steps: they change nothing, so that a crash leaves nothing, or have
 // a test of their own.
-var others = []string{"Session", "Grant", "Consent", "LoginFailures", "SigningKeys", "Ping", "Close", masterSecret}
+var others = []string{"Session", "Grant", "Consent", "LoginFailures", "SigningKeys", "Ping", "Close", masterSecret, takeArrival}
 
 // RunCrashes crashes every transition of the contract before each of its parts,
 // until it gets through. The database must show all of it or nothing of it,
@@ -96,6 +102,10 @@ func RunCrashes(t *testing.T, create func(t *testing.T) (Database, Crash)) {
 			}
 		})
 	}
+	t.Run(takeArrival, func(t *testing.T) {
+		for parts := 0; !crashesArrival(t, s, crash, parts); parts++ {
+		}
+	})
 	t.Run(masterSecret, func(t *testing.T) {
 		for parts := 0; ; parts++ {
 			open, crash := create(t)
@@ -109,6 +119,24 @@ func RunCrashes(t *testing.T, create func(t *testing.T) (Database, Crash)) {
 // masterSecret is the transition that there is one of in a database, and that
 // shows only by being taken.
 const masterSecret = "MasterSecret"
+
+// takeArrival is the transition that shows only by being taken again.
+const takeArrival = "TakeArrival"
+
+func crashesArrival(t *testing.T, s storage.Store, crash Crash, parts int) (through bool) {
+	t.Helper()
+	scene := newScene()
+	must(t, s.KeepArrival(t.Context(), scene.Arrival, epoch))
+	through, err := crash(t, takeArrival, scene, parts)
+	again, failed := s.TakeArrival(t.Context(), scene.Arrival.ID, epoch)
+	if found(t, failed) {
+		equal(t, again, scene.Arrival)
+		if err == nil {
+			t.Errorf("after %d parts: acknowledged and taken twice", parts)
+		}
+	}
+	return through
+}
 
 func crashesSecret(t *testing.T, s storage.Store, crash Crash, parts int) (through bool) {
 	t.Helper()
@@ -169,6 +197,7 @@ func newScene() Scene {
 	scene.Authorization.TouchSession, scene.Authorization.Grant.SID = true, in.Session.SID
 	Fill(&scene.Key)
 	Fill(&scene.Name)
+	scene.Arrival = newArrival()
 	scene.Next.Replaces, scene.Next.ClearFailures = in.Session.IDHash, failureKeys(scene)
 	scene.Next.Ending = ending([]string{in.Grant.ClientID}, []string{in.Grant.ClientID, scene.Authorization.Grant.ClientID})
 	return scene
@@ -189,6 +218,8 @@ type sight struct {
 	Keys       []string
 	Leased     bool
 	Told       []string
+	Arrived    bool
+	Asked      bool
 }
 
 func look(t *testing.T, s storage.Store, scene Scene) (seen sight) {
@@ -228,6 +259,16 @@ func look(t *testing.T, s storage.Store, scene Scene) (seen sight) {
 	must(t, err)
 	seen.Leased = !free
 	seen.Told = due(t, s, scene)
+	// One that has expired comes, and would be overwritten; a claim that is over is
+	// made.
+	probe := scene.Arrival
+	probe.ExpiresAt = epoch
+	seen.Arrived = conflicts(t, s.KeepArrival(t.Context(), probe, epoch))
+	over := claim(scene.In.Identity, epoch)
+	over.Until = epoch.Add(-time.Second)
+	if _, _, err := s.ClaimRecheck(t.Context(), over); !errors.Is(err, storage.ErrNotFound) {
+		seen.Asked = conflicts(t, err)
+	}
 	return seen
 }
 
@@ -237,6 +278,15 @@ func forget(t *testing.T, s storage.Store, scene Scene, seen sight) {
 	for _, id := range seen.Told {
 		must(t, s.FinishLogoutDelivery(t.Context(), storage.LogoutDelivery{SID: scene.In.Session.SID, ClientID: id}))
 	}
+}
+
+func conflicts(t *testing.T, err error) bool {
+	t.Helper()
+	if isConflict(err) {
+		return true
+	}
+	must(t, err)
+	return false
 }
 
 func found(t *testing.T, err error) bool {

@@ -18,14 +18,15 @@ func signedIn(t *testing.T, s storage.Store, scene *Scene) {
 func codeRedeemed(t *testing.T, s storage.Store, scene *Scene) {
 	t.Helper()
 	signedIn(t, s, scene)
-	must(t, s.RedeemCode(t.Context(), scene.In.Grant.ID, epoch, epoch.Add(720*time.Hour)))
+	must(t, s.RedeemCode(t.Context(), redemption(scene.In)))
 }
 
 // toBeTold stores a delivery that is due.
 func toBeTold(t *testing.T, s storage.Store, scene *Scene) {
 	t.Helper()
 	signedIn(t, s, scene)
-	must(t, s.EndSession(t.Context(), scene.In.Session.IDHash, scene.Next.Ending))
+	_, err := s.EndSession(t.Context(), scene.In.Session.IDHash, scene.Next.Ending)
+	must(t, err)
 }
 
 // claimed is toBeTold, and takes the delivery.
@@ -42,6 +43,10 @@ func claimed(t *testing.T, s storage.Store, scene *Scene) {
 		}
 		others = append(others, d.ClientID)
 	}
+}
+
+func redemption(in storage.SignIn) storage.Redemption {
+	return storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(720 * time.Hour), UserAgent: "agent", IPAddress: "address"}
 }
 
 // leased takes the lease of a scene.
@@ -71,7 +76,8 @@ var steps = map[string]step{
 	"EndSession": {
 		prepare: signedIn,
 		do: func(ctx context.Context, s storage.Store, scene Scene) error {
-			return s.EndSession(ctx, scene.In.Session.IDHash, scene.Next.Ending)
+			_, err := s.EndSession(ctx, scene.In.Session.IDHash, scene.Next.Ending)
+			return err
 		},
 	},
 	"Authorize": {
@@ -84,7 +90,7 @@ var steps = map[string]step{
 	"RedeemCode": {
 		prepare: signedIn,
 		do: func(ctx context.Context, s storage.Store, scene Scene) error {
-			return s.RedeemCode(ctx, scene.In.Grant.ID, epoch, epoch.Add(720*time.Hour))
+			return s.RedeemCode(ctx, redemption(scene.In))
 		},
 		again: storage.ErrConflict,
 	},
@@ -123,8 +129,22 @@ var steps = map[string]step{
 			next := scene.Next.Identity
 			next.ConnectorID, next.UserID = scene.In.Identity.ConnectorID, scene.In.Identity.UserID
 			next.CheckedAt = scene.In.Identity.CheckedAt.Add(time.Minute)
-			return s.RecheckIdentity(ctx, next)
+			return s.RecheckIdentity(ctx, next, scene.Next.SealedSecret)
 		},
+	},
+	"ClaimRecheck": {
+		prepare: signedIn,
+		do: func(ctx context.Context, s storage.Store, scene Scene) error {
+			_, _, err := s.ClaimRecheck(ctx, claim(scene.In.Identity, epoch))
+			return err
+		},
+		again: storage.ErrConflict,
+	},
+	"KeepArrival": {
+		do: func(ctx context.Context, s storage.Store, scene Scene) error {
+			return s.KeepArrival(ctx, scene.Arrival, epoch)
+		},
+		again: storage.ErrConflict,
 	},
 	"RecordLoginFailure": {
 		do: func(ctx context.Context, s storage.Store, scene Scene) error {
@@ -138,7 +158,8 @@ var steps = map[string]step{
 	"DeleteSigningKey": {
 		prepare: func(t *testing.T, s storage.Store, scene *Scene) { must(t, s.AddSigningKey(t.Context(), scene.Key)) },
 		do: func(ctx context.Context, s storage.Store, scene Scene) error {
-			return s.DeleteSigningKey(ctx, scene.Key.KID)
+			_, err := s.DeleteSigningKey(ctx, scene.Key.KID)
+			return err
 		},
 	},
 	"AcquireLease": {do: lease},

@@ -100,7 +100,7 @@ var identityTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		in := redeemed(t, s)
 		r := rotation(in)
-		r.CheckedAfter = in.Identity.CheckedAt
+		r.CheckedAfter = limit(in.Identity.ConnectorID, in.Identity.CheckedAt)
 		_, _, err := s.RotateGrant(t.Context(), r)
 		want(t, err, storage.ErrConflict)
 		next := rechecked(in.Identity, tick)

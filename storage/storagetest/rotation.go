@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,8 +33,17 @@ func rotation(in storage.SignIn) storage.Rotation {
 	Fill(&r)
 	r.ID, r.ClientID = in.Grant.ID, in.Grant.ClientID
 	r.Generation, r.Next = in.Grant.Generation, in.Grant.Generation+1
-	r.Now, r.UsedAfter, r.CheckedAfter = epoch.Add(time.Minute), epoch.Add(-tick), in.Identity.CheckedAt.Add(-tick)
+	r.Now, r.UsedAfter = epoch.Add(time.Minute), epoch.Add(-tick)
+	for i := range r.CheckedAfter { // of other connectors: nobody here meets them
+		r.CheckedAfter[i].After = in.Identity.CheckedAt.AddDate(100, 0, 0)
+	}
+	r.CheckedAfter = slices.Insert(r.CheckedAfter, 1, limit(in.Identity.ConnectorID, in.Identity.CheckedAt.Add(-tick))...)
 	return r
+}
+
+// limit is the recheck limit of one connector.
+func limit(connectorID string, after time.Time) []storage.CheckLimit {
+	return []storage.CheckLimit{{ConnectorID: connectorID, After: after}}
 }
 
 // rotated is the grant as the rotation leaves it.
@@ -44,22 +54,24 @@ func rotated(g storage.Grant, r storage.Rotation) storage.Grant {
 
 // misfits are what may be wrong with a rotation of a redeemed grant.
 var misfits = map[string]func(*storage.Rotation, storage.SignIn){
-	"unknown grant":              func(r *storage.Rotation, _ storage.SignIn) { r.ID[15]++ },
-	"another client":             func(r *storage.Rotation, _ storage.SignIn) { r.ClientID = "another" },
-	"no client":                  func(r *storage.Rotation, _ storage.SignIn) { r.ClientID = "" },
-	"the client in upper case":   func(r *storage.Rotation, _ storage.SignIn) { r.ClientID = strings.ToUpper(r.ClientID) },
-	"the client and a space":     func(r *storage.Rotation, _ storage.SignIn) { r.ClientID += " " },
-	"the generation before":      func(r *storage.Rotation, _ storage.SignIn) { r.Generation-- },
-	"the generation to come":     func(r *storage.Rotation, _ storage.SignIn) { r.Generation++ },
-	"a negative generation":      func(r *storage.Rotation, _ storage.SignIn) { r.Generation = -r.Generation },
-	"the smallest generation":    func(r *storage.Rotation, _ storage.SignIn) { r.Generation = math.MinInt64 },
-	"the largest generation":     func(r *storage.Rotation, _ storage.SignIn) { r.Generation = math.MaxInt64 },
-	"at its expiry":              func(r *storage.Rotation, in storage.SignIn) { r.Now = in.Grant.ExpiresAt },
-	"long after its expiry":      func(r *storage.Rotation, in storage.SignIn) { r.Now = in.Grant.ExpiresAt.AddDate(1, 0, 0) },
-	"at the idle limit":          func(r *storage.Rotation, in storage.SignIn) { r.UsedAfter = in.Grant.RefreshedAt },
-	"idle for too long":          func(r *storage.Rotation, in storage.SignIn) { r.UsedAfter = in.Grant.RefreshedAt.Add(time.Hour) },
-	"identity at the limit":      func(r *storage.Rotation, in storage.SignIn) { r.CheckedAfter = in.Identity.CheckedAt },
-	"identity not checked since": func(r *storage.Rotation, in storage.SignIn) { r.CheckedAfter = in.Identity.CheckedAt.Add(time.Hour) },
+	"unknown grant":            func(r *storage.Rotation, _ storage.SignIn) { r.ID[15]++ },
+	"another client":           func(r *storage.Rotation, _ storage.SignIn) { r.ClientID = "another" },
+	"no client":                func(r *storage.Rotation, _ storage.SignIn) { r.ClientID = "" },
+	"the client in upper case": func(r *storage.Rotation, _ storage.SignIn) { r.ClientID = strings.ToUpper(r.ClientID) },
+	"the client and a space":   func(r *storage.Rotation, _ storage.SignIn) { r.ClientID += " " },
+	"the generation before":    func(r *storage.Rotation, _ storage.SignIn) { r.Generation-- },
+	"the generation to come":   func(r *storage.Rotation, _ storage.SignIn) { r.Generation++ },
+	"a negative generation":    func(r *storage.Rotation, _ storage.SignIn) { r.Generation = -r.Generation },
+	"the smallest generation":  func(r *storage.Rotation, _ storage.SignIn) { r.Generation = math.MinInt64 },
+	"the largest generation":   func(r *storage.Rotation, _ storage.SignIn) { r.Generation = math.MaxInt64 },
+	"at its expiry":            func(r *storage.Rotation, in storage.SignIn) { r.Now = in.Grant.ExpiresAt },
+	"long after its expiry":    func(r *storage.Rotation, in storage.SignIn) { r.Now = in.Grant.ExpiresAt.AddDate(1, 0, 0) },
+	"at the idle limit":        func(r *storage.Rotation, in storage.SignIn) { r.UsedAfter = in.Grant.RefreshedAt },
+	"idle for too long":        func(r *storage.Rotation, in storage.SignIn) { r.UsedAfter = in.Grant.RefreshedAt.Add(time.Hour) },
+	"identity at the limit":    func(r *storage.Rotation, in storage.SignIn) { r.CheckedAfter[1].After = in.Identity.CheckedAt },
+	"identity not checked since": func(r *storage.Rotation, in storage.SignIn) {
+		r.CheckedAfter[1].After = in.Identity.CheckedAt.Add(time.Hour)
+	},
 }
 
 var rotationTests = map[string]func(*testing.T, Database){
@@ -112,9 +124,27 @@ var rotationTests = map[string]func(*testing.T, Database){
 	"no limits are the zero times": func(t *testing.T, open Database) {
 		s := open(t)
 		r := rotation(redeemed(t, s))
-		r.UsedAfter, r.CheckedAfter = time.Time{}, time.Time{}
+		r.UsedAfter, r.CheckedAfter[1].After = time.Time{}, time.Time{}
 		_, _, err := s.RotateGrant(t.Context(), r)
 		must(t, err)
+	},
+	"the limits of other connectors are nobody's here": func(t *testing.T, open Database) {
+		s := open(t)
+		in := redeemed(t, s)
+		for _, id := range []string{strings.ToUpper(in.Identity.ConnectorID), in.Identity.ConnectorID + " ", in.Identity.UserID, "", "null"} {
+			r := rotation(in)
+			r.CheckedAfter = limit(id, in.Identity.CheckedAt.AddDate(100, 0, 0))
+			grant, _, err := s.RotateGrant(t.Context(), r)
+			must(t, err)
+			in.Grant = &grant
+		}
+		for _, limits := range [][]storage.CheckLimit{nil, {}} {
+			r := rotation(in)
+			r.CheckedAfter = limits
+			grant, _, err := s.RotateGrant(t.Context(), r)
+			must(t, err)
+			in.Grant = &grant
+		}
 	},
 	"a spent generation changes nothing, nor who is said to have the newest": func(t *testing.T, open Database) {
 		s := open(t)

@@ -32,7 +32,7 @@ func (v Version1) Works(t *testing.T, s storage.Store) {
 			equal(t, grant.RefreshedAt, v.CheckedAt)
 			equal(t, grant.RefreshedUserAgent+grant.RefreshedIPAddress, "")
 			r := storage.Rotation{ID: id, ClientID: "client", Next: 1, Now: v.CheckedAt.Add(tick),
-				UsedAfter: v.CheckedAt, CheckedAfter: v.CheckedAt.Add(-tick), UserAgent: "agent", IPAddress: "address"}
+				UsedAfter: v.CheckedAt, CheckedAfter: limit("connector", v.CheckedAt.Add(-tick)), UserAgent: "agent", IPAddress: "address"}
 			_, _, err = s.RotateGrant(t.Context(), r)
 			want(t, err, storage.ErrConflict) // idle
 			r.UsedAfter = v.CheckedAt.Add(-tick)

@@ -43,7 +43,7 @@ type Postgres struct {
 	ConnectionTimeout time.Duration `mapstructure:"connectionTimeout" config:"seconds"`
 	// MaxOpenConns bounds the connections of this process. Default: 20.
 	MaxOpenConns int `mapstructure:"maxOpenConns"`
-	// MaxIdleConns is how many idle connections are kept. Default: 5.
+	// MaxIdleConns is how many idle connections are kept. Default: all.
 	MaxIdleConns int `mapstructure:"maxIdleConns"`
 	// ConnMaxLifetime is when a connection is replaced; a bare number is seconds.
 	// Default: 30m.
@@ -75,7 +75,6 @@ func defaultStorage(block any) Storage {
 			SSL:               SSL{Mode: "verify-full"},
 			ConnectionTimeout: 5 * time.Second,
 			MaxOpenConns:      20,
-			MaxIdleConns:      5,
 			ConnMaxLifetime:   30 * time.Minute,
 			StatementTimeout:  5 * time.Second,
 			AcquireTimeout:    2 * time.Second,
