@@ -92,12 +92,12 @@ func (c *checker) saml(parent string, conn *Connector) {
 	}
 	s.Provider.Signing = c.keyPair(path, "signing", s.SigningKey, s.SigningCert)
 	s.Provider.Decryption = c.keyPair(path, "encryption", s.EncryptionKey, s.EncryptionCert)
-	c.trust(path, s.RootCAs, s.ClientCert, s.ClientKey)
 	if s.MetadataURL != "" || s.MetadataFile != "" {
 		c.samlMetadata(path, s)
 	} else {
 		c.samlProvider(path, s)
 	}
+	c.trust(path, s.RootCAs, s.ClientCert, s.ClientKey)
 	c.sameGroups(path, conn, s.AllowedGroups, s.FilterGroups)
 }
 
@@ -105,11 +105,11 @@ func (c *checker) saml(parent string, conn *Connector) {
 func (c *checker) samlMetadata(path string, s *SAML) {
 	for _, key := range []string{".ssoURL", ".ca", ".caData"} {
 		if c.given(path + key) {
-			c.problem(path+key, "is in the metadata: remove it, or the metadata")
+			c.problem(path+key, "is given beside the metadata, which have it: remove one")
 		}
 	}
 	if s.MetadataURL != "" && s.MetadataFile != "" {
-		c.problem(path+".metadataFile", "is there beside metadataURL: remove one")
+		c.problem(path+".metadataFile", "is given beside metadataURL: remove one")
 	}
 	c.readable(path+".metadataFile", s.MetadataFile)
 	if s.MetadataURL == "" {
@@ -130,7 +130,7 @@ func (c *checker) samlProvider(path string, s *SAML) {
 	at := path + ".ca"
 	switch {
 	case s.CA != "" && s.CAData != "":
-		c.problem(path+".caData", "is there beside ca: remove one")
+		c.problem(path+".caData", "is given beside ca: remove one")
 		return
 	case s.CAData != "":
 		var err error
@@ -158,7 +158,11 @@ func (c *checker) keyPair(path, name, keyFile, certFile string) *saml.KeyPair {
 	keyPEM, keyOK := c.readable(path+"."+name+"Key", keyFile)
 	certPEM, certOK := c.readable(path+"."+name+"Cert", certFile)
 	if (keyFile == "") != (certFile == "") {
-		c.problem(path, "%sKey and %sCert belong together: give both, or none", name, name)
+		at := path + "." + name + "Key"
+		if keyFile == "" {
+			at = path + "." + name + "Cert"
+		}
+		c.problem(at, "%sKey and %sCert belong together: give both, or none", name, name)
 	}
 	if !keyOK || !certOK {
 		return nil
