@@ -102,7 +102,7 @@ func (f *Flow) Posted(w http.ResponseWriter, r *http.Request) error {
 // it names none, it is the first that can make something of it: which one the
 // flow departed to is checked when the browser comes with it.
 func (f *Flow) receive(r *http.Request) (*Connector, connector.Receipt, error) {
-	err := errNoFlow
+	err, last := errNoFlow, ""
 	for _, c := range f.receivers(r.PathValue("connector")) {
 		ctx, cancel := context.WithTimeout(r.Context(), c.timeout())
 		receipt, failed := c.Redirect.(connector.Receiver).Receive(ctx, r.PostForm)
@@ -113,10 +113,12 @@ func (f *Flow) receive(r *http.Request) (*Connector, connector.Receipt, error) {
 		if failed == nil {
 			return c, receipt, nil
 		}
-		noteLogin(r, c.ID, resultError)
 		if !errors.Is(err, connector.ErrTurnedBack) { // what a later one cannot read was not for it
-			err = fmt.Errorf("receiving at connector %s: %w", c.ID, timedOut(ctx, r, failed))
+			err, last = fmt.Errorf("receiving at connector %s: %w", c.ID, timedOut(ctx, r, failed)), c.ID
 		}
+	}
+	if last != "" {
+		noteLogin(r, last, resultError)
 	}
 	return nil, connector.Receipt{}, err
 }
