@@ -86,6 +86,7 @@ func TestChromium(t *testing.T) {
 		{"badRequests", badRequests},
 		{"cookies", cookies},
 		{"https", https},
+		{"samlUpstream", samlUpstream},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

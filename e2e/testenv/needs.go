@@ -30,6 +30,7 @@ var needs = []need{
 	}},
 	{"slapd, an LDAP server (connectors)", []string{"slapd"}, program("slapd")},
 	{"ldapadd and ldapsearch (connectors)", []string{"ldap-utils"}, all(program("ldapadd"), program("ldapsearch"))},
+	{"SimpleSAMLphp with PHP (connectors)", []string{"simplesamlphp", "php-cli", "php-xml", "php-mbstring"}, all(program("php"), file("/usr/share/simplesamlphp/www"))},
 	{"Chromium (the pages)", []string{"chromium"}, program("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")},
 	{"a font (screenshots of the pages)", []string{"fonts-dejavu-core"}, font},
 	{"Node.js with npm (axe-core checks the pages)", []string{"nodejs", "npm"}, all(program("node"), program("npm"))},
@@ -46,6 +47,13 @@ func program(names ...string) func() bool {
 			}
 		}
 		return false
+	}
+}
+
+func file(path string) func() bool {
+	return func() bool {
+		_, err := os.Stat(path)
+		return err == nil
 	}
 }
 
