@@ -43,6 +43,12 @@ func samlUpstream(w *world) {
 			w.t.Logf("%s\n%s", idp.Log(), w.server.Log())
 		}
 	})
+	for deadline := time.Now().Add(30 * time.Second); strings.Count(w.server.Log(), "an upstream is known") < 3; {
+		if time.Now().After(deadline) {
+			w.t.Fatal("the provider's metadata were not read")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	subjects := make(map[any]bool)
 	for _, id := range []string{"plain", "signed", "encrypted"} {
 		b := w.stranger()
