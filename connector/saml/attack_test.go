@@ -185,6 +185,23 @@ func TestChangedAfterSigning(t *testing.T) {
 			find(root, "./Assertion/Subject").AddChild(find(root, "./Assertion/Signature"))
 			return samltest.Text(root)
 		}, "signature at a wrong place"},
+		"the only assertion elsewhere": {func(w *world, text string) string {
+			root := w.idp.Parse(text)
+			a := samltest.Assertion(root)
+			extensions := etree.NewElement("samlp:Extensions")
+			extensions.AddChild(a)
+			root.InsertChildAt(1, extensions)
+			return samltest.Text(root)
+		}, "assertion at a wrong place"},
+		"the only assertion of another namespace": {func(w *world, text string) string {
+			root := w.idp.Parse(text)
+			root.RemoveChild(samltest.Assertion(root))
+			root.CreateElement("x:Assertion").CreateAttr("xmlns:x", "urn:x")
+			return samltest.Text(root)
+		}, "assertion at a wrong place"},
+		"another response inside": {func(_ *world, text string) string {
+			return insertBefore(text, "<samlp:Status>", `<samlp:Extensions><samlp:Response/></samlp:Extensions>`)
+		}, "another response"},
 		"two signatures": {func(w *world, text string) string {
 			root := w.idp.Parse(text)
 			samltest.Assertion(root).AddChild(find(root, "./Assertion/Signature").Copy())

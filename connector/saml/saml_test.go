@@ -56,6 +56,12 @@ func TestSignIn(t *testing.T) {
 		"without KeyInfo": func(w *world) string {
 			return removeAll("//KeyInfo")(w, samltest.Text(w.signed()))
 		},
+		"KeyInfo without a certificate": func(w *world) string {
+			return setText("//KeyInfo", "the key you know")(w, samltest.Text(w.signed()))
+		},
+		"KeyInfo with another certificate first": func(w *world) string {
+			return setText("//X509Certificate", "AAAA")(w, samltest.Text(w.signed()))
+		},
 		"namespaces of the response": func(w *world) string {
 			r := w.signed()
 			samltest.Assertion(r).RemoveAttr("xmlns:saml")
