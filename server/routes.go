@@ -30,6 +30,7 @@ const (
 	stepConsent        = "/flow/{flow}/consent"
 	stepArrive         = "/flow/{flow}/callback"
 	pathCallback       = "/callback"
+	pathSAMLMetadata   = "/saml/{connector}/metadata"
 )
 
 // handler answers a request once the provider has been loaded.
@@ -86,6 +87,7 @@ func (s *Server) routes() []route {
 		{"POST", pathCallback, inFlow((*flow.Flow).Posted), forPeople, upstreams},
 		{"POST", pathCallback + "/{connector}", inFlow((*flow.Flow).Posted), forPeople, upstreams},
 		{"GET", stepArrive, inFlow((*flow.Flow).Arrive), forPeople, open},
+		{"GET", pathSAMLMetadata, inFlow((*flow.Flow).Metadata), forPeople, open},
 
 		{"POST", oauth.PathToken, atToken((*token.Endpoint).Token), forClients, scripts},
 		{"POST", oauth.PathRevocation, atToken((*token.Endpoint).Revoke), forClients, scripts},

@@ -64,6 +64,8 @@ func newConnector(c config.Connector, logger *slog.Logger) (flow.Connector, erro
 		out.Redirect, err = newGitHub(*c.GitHub)
 	case c.LDAP != nil:
 		out.Password, err = newLDAP(*c.LDAP, c.Timeout, logger)
+	case c.SAML != nil:
+		err = newSAML(&out, *c.SAML, logger)
 	}
 	return out, err
 }

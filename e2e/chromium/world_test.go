@@ -88,6 +88,7 @@ func TestChromium(t *testing.T) {
 		{"cookies", cookies},
 		{"https", https},
 		{"gitHub", gitHub},
+		{"samlUpstream", samlUpstream},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -33,6 +33,7 @@ var needs = []need{
 	{"Samba, an Active Directory domain controller (connectors)",
 		[]string{"samba", "samba-ad-dc", "samba-ad-provision", "samba-dsdb-modules", "samba-vfs-modules"},
 		all(program("samba"), program("samba-tool"), domainController)},
+	{"SimpleSAMLphp with PHP (connectors)", []string{"simplesamlphp", "php-cli", "php-xml", "php-mbstring"}, all(program("php"), file("/usr/share/simplesamlphp/www"))},
 	{"Chromium (the pages)", []string{"chromium"}, program("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")},
 	{"a font (screenshots of the pages)", []string{"fonts-dejavu-core"}, font},
 	{"Node.js with npm (axe-core checks the pages)", []string{"nodejs", "npm"}, all(program("node"), program("npm"))},
@@ -49,6 +50,13 @@ func program(names ...string) func() bool {
 			}
 		}
 		return false
+	}
+}
+
+func file(path string) func() bool {
+	return func() bool {
+		_, err := os.Stat(path)
+		return err == nil
 	}
 }
 

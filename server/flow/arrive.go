@@ -34,6 +34,11 @@ const (
 
 	// paramTicket names an arrival in the address where a browser takes it.
 	paramTicket = "arrival"
+
+	// paramTurnedBack stands in its place when the upstream posted that the person
+	// turned back. It proves as little as OAuth 2.0's error in an address does, and
+	// is kept nowhere.
+	paramTurnedBack = "turned_back"
 )
 
 // Callback is where upstreams send browsers back to: GET /callback. The flow's
@@ -75,6 +80,10 @@ func (f *Flow) Posted(w http.ResponseWriter, r *http.Request) error {
 		return f.lost(w, r, errNoFlow)
 	}
 	c, receipt, err := f.receive(r)
+	if errors.Is(err, connector.ErrTurnedBack) {
+		f.seeOther(w, f.path(id, "callback")+"?"+url.Values{paramTurnedBack: {"1"}}.Encode())
+		return nil
+	}
 	if err != nil {
 		return f.notReceived(w, r, err)
 	}
@@ -93,7 +102,7 @@ func (f *Flow) Posted(w http.ResponseWriter, r *http.Request) error {
 // it names none, it is the first that can make something of it: which one the
 // flow departed to is checked when the browser comes with it.
 func (f *Flow) receive(r *http.Request) (*Connector, connector.Receipt, error) {
-	err := errNoFlow
+	err, last := errNoFlow, ""
 	for _, c := range f.receivers(r.PathValue("connector")) {
 		ctx, cancel := context.WithTimeout(r.Context(), c.timeout())
 		receipt, failed := c.Redirect.(connector.Receiver).Receive(ctx, r.PostForm)
@@ -104,8 +113,12 @@ func (f *Flow) receive(r *http.Request) (*Connector, connector.Receipt, error) {
 		if failed == nil {
 			return c, receipt, nil
 		}
-		noteLogin(r, c.ID, resultError)
-		err = fmt.Errorf("receiving at connector %s: %w", c.ID, timedOut(ctx, r, failed))
+		if !errors.Is(err, connector.ErrTurnedBack) { // what a later one cannot read was not for it
+			err, last = fmt.Errorf("receiving at connector %s: %w", c.ID, timedOut(ctx, r, failed)), c.ID
+		}
+	}
+	if last != "" {
+		noteLogin(r, last, resultError)
 	}
 	return nil, connector.Receipt{}, err
 }
@@ -169,6 +182,9 @@ func (f *Flow) arrive(r *http.Request, c *Connector, kept []byte) (who connector
 		}
 		a.Query = nil
 	}
+	if _, posts := c.Redirect.(connector.Receiver); posts && a.Query.Has(paramTurnedBack) {
+		return who, connector.ErrTurnedBack
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), c.timeout())
 	defer cancel()
 	if who, err = c.Redirect.Arrive(ctx, a); err != nil {
@@ -205,7 +221,7 @@ func (f *Flow) take(r *http.Request, c *Connector, ticket string) ([]byte, error
 // is one, is not known here.
 func (f *Flow) notReceived(w http.ResponseWriter, r *http.Request, err error) error {
 	_, denied := errors.AsType[*connector.DeniedError](err)
-	if !denied && !errors.Is(err, connector.ErrUpstream) && !errors.Is(err, connector.ErrTurnedBack) && !errors.Is(err, connector.ErrInvalidCredentials) {
+	if !denied && !errors.Is(err, connector.ErrUpstream) && !errors.Is(err, connector.ErrInvalidCredentials) {
 		return f.lost(w, r, err)
 	}
 	request.Cause(r.Context(), err)

@@ -125,6 +125,26 @@ func (c *Connector) accept(who connector.Identity) (connector.Identity, error) {
 	return c.Accept(who)
 }
 
+// Metadata serves who we are to the upstream of a connector: GET
+// /saml/{connector}/metadata.
+func (f *Flow) Metadata(w http.ResponseWriter, r *http.Request) error {
+	var described connector.Metadata
+	if c := f.connector(r.PathValue("connector")); c != nil {
+		described, _ = c.upstream().(connector.Metadata)
+	}
+	if described == nil {
+		f.page(w, r, http.StatusNotFound, web.Error{Kind: web.ErrorNotFound}, nil)
+		return nil
+	}
+	contentType, body, err := described.Metadata()
+	if err != nil {
+		return fmt.Errorf("describing ourselves: %w", err)
+	}
+	w.Header().Set("Content-Type", contentType)
+	_, err = w.Write(body)
+	return err
+}
+
 // receivers are the connectors whose upstream may post to an address.
 func (f *Flow) receivers(id string) []*Connector {
 	var all []*Connector

@@ -11,7 +11,7 @@ import (
 // Connector is an upstream that knows who people are. The field of its type is
 // set, the others are nil.
 type Connector struct {
-	// Type says what kind it is: local, ldap, oidc, github.
+	// Type says what kind it is: local, ldap, saml, oidc, github.
 	Type string `mapstructure:"type"`
 	// ID is part of every `sub` of its people: never change it. Required.
 	ID string `mapstructure:"id"`
@@ -47,6 +47,8 @@ type Connector struct {
 	OIDC *OIDC `mapstructure:"oidc" config:"variant"`
 	// GitHub is config: of the type github.
 	GitHub *GitHub `mapstructure:"github" config:"variant"`
+	// SAML is config: of the type saml.
+	SAML *SAML `mapstructure:"saml" config:"variant"`
 }
 
 // Local is a list of people with passwords, apart from staticPasswords.
@@ -130,6 +132,9 @@ func (c *checker) connector(path string, conn *Connector, ids, domains unique) {
 	}
 	if conn.GitHub != nil {
 		c.github(path+".config", conn.GitHub)
+	}
+	if conn.SAML != nil {
+		c.saml(path, conn)
 	}
 	c.rules(path, conn)
 }

@@ -1,0 +1,249 @@
+package saml
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	crewjam "github.com/crewjam/saml"
+	xrv "github.com/mattermost/xml-roundtrip-validator"
+)
+
+const (
+	// firstRetry and lastRetry are the waits between attempts to read the provider's
+	// metadata, growing.
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+	// urlInterval and fileInterval are how often they are read again.
+	urlInterval  = time.Hour
+	fileInterval = time.Minute
+	// askTimeout bounds one attempt.
+	askTimeout = 10 * time.Second
+	// maxMetadata bounds a file, as package upstream does a response.
+	maxMetadata = 1 << 20
+)
+
+// provider is an identity provider that is known.
+type provider struct {
+	issuer       string
+	certificates []*x509.Certificate
+	ssoURL       string
+	binding      string
+	// validUntil is when its metadata end; zero: never.
+	validUntil time.Time
+}
+
+// check refuses a provider without keys, and addresses that are none.
+func (p *provider) check() error {
+	if len(p.certificates) == 0 {
+		return errors.New("there is no certificate of the provider's: anybody could sign")
+	}
+	for _, c := range p.certificates {
+		if err := strong(c); err != nil {
+			return err
+		}
+	}
+	u, err := url.Parse(p.ssoURL)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return fmt.Errorf("the provider's address %.200q is none: it must be https", p.ssoURL)
+	}
+	return nil
+}
+
+// known returns the provider, or why there is none.
+func (c *Connector) known() (*provider, error) {
+	p := c.provider.Load()
+	if p == nil {
+		return nil, errors.New(*c.trouble.Load())
+	}
+	if !p.validUntil.IsZero() && !c.cfg.Now().Before(p.validUntil) {
+		return nil, fmt.Errorf("the provider's metadata were valid until %s", p.validUntil)
+	}
+	return p, nil
+}
+
+// Run implements connector.Background: it reads the provider's metadata until it
+// has them, and then again and again, so that new certificates are believed and old
+// ones no longer.
+func (c *Connector) Run(ctx context.Context) {
+	if c.cfg.MetadataURL == "" && c.cfg.MetadataFile == "" {
+		return
+	}
+	interval := urlInterval
+	if c.cfg.MetadataFile != "" {
+		interval = fileInterval
+	}
+	wait := firstRetry
+	for {
+		next := interval
+		if err := c.learn(ctx); err != nil && ctx.Err() == nil {
+			next, wait = wait, min(2*wait, lastRetry)
+			c.failed(err)
+			if next == firstRetry { // once
+				c.cfg.Logger.WarnContext(ctx, "the metadata of an upstream cannot be read", slog.Any("error", err))
+			}
+		} else if err == nil {
+			wait = firstRetry
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(next):
+		}
+	}
+}
+
+// learn reads the metadata once.
+func (c *Connector) learn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	text, err := c.fetch(ctx)
+	if err != nil {
+		return fmt.Errorf("fetching the provider's metadata: %w", err)
+	}
+	p, err := describe(text, c.cfg.Issuer, c.cfg.Binding)
+	if err != nil {
+		return fmt.Errorf("reading the provider's metadata: %w", err)
+	}
+	if !p.validUntil.IsZero() && !c.cfg.Now().Before(p.validUntil) {
+		return fmt.Errorf("the provider's metadata were valid until %s", p.validUntil)
+	}
+	if c.provider.Swap(p) == nil {
+		c.cfg.Logger.InfoContext(ctx, "an upstream is known", slog.String("issuer", p.issuer), slog.Int("certificates", len(p.certificates)))
+	}
+	return nil
+}
+
+func (c *Connector) fetch(ctx context.Context) ([]byte, error) {
+	if c.cfg.MetadataFile != "" {
+		f, err := os.Open(c.cfg.MetadataFile)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		text, err := io.ReadAll(io.LimitReader(f, maxMetadata+1))
+		if err == nil && len(text) > maxMetadata {
+			err = fmt.Errorf("the file has more than %d bytes", maxMetadata)
+		}
+		return text, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.cfg.MetadataURL, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", "application/samlmetadata+xml, application/xml, text/xml")
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return nil, err // it names the address
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answered %s", r.URL.Redacted(), resp.Status)
+	}
+	return io.ReadAll(resp.Body) // bounded by the client
+}
+
+// describe reads metadata (SAML Metadata 2.4.3). issuer chooses among several
+// providers; empty: there is one.
+func describe(text []byte, issuer, binding string) (*provider, error) {
+	if err := xrv.Validate(bytes.NewReader(text)); err != nil {
+		return nil, err
+	}
+	if bytes.Contains(text, []byte("<!DOCTYPE")) {
+		return nil, errors.New("they have a document type")
+	}
+	found, err := entities(text)
+	if err != nil {
+		return nil, err
+	}
+	var p *provider
+	for _, e := range found {
+		if len(e.IDPSSODescriptors) == 0 || issuer != "" && e.EntityID != issuer {
+			continue
+		}
+		if p != nil {
+			return nil, errors.New("they have several providers: set ssoIssuer")
+		}
+		if p, err = descriptor(e, binding); err != nil {
+			return nil, err
+		}
+	}
+	if p == nil {
+		return nil, fmt.Errorf("they have no identity provider %q", issuer)
+	}
+	return p, p.check()
+}
+
+// entities are those of an EntityDescriptor or of EntitiesDescriptors.
+func entities(text []byte) ([]crewjam.EntityDescriptor, error) {
+	var one crewjam.EntityDescriptor
+	oneErr := xml.Unmarshal(text, &one)
+	if oneErr == nil {
+		return []crewjam.EntityDescriptor{one}, nil
+	}
+	var many crewjam.EntitiesDescriptor
+	if err := xml.Unmarshal(text, &many); err != nil {
+		return nil, oneErr
+	}
+	all := many.EntityDescriptors
+	for _, inner := range many.EntitiesDescriptors {
+		all = append(all, inner.EntityDescriptors...)
+	}
+	return all, nil
+}
+
+func descriptor(e crewjam.EntityDescriptor, binding string) (*provider, error) {
+	p := &provider{issuer: e.EntityID, validUntil: e.ValidUntil}
+	if p.issuer == "" {
+		return nil, errors.New("they have no entityID")
+	}
+	addresses := make(map[string]string)
+	for _, d := range e.IDPSSODescriptors {
+		for _, s := range d.SingleSignOnServices {
+			if addresses[s.Binding] == "" {
+				addresses[s.Binding] = s.Location
+			}
+		}
+		for _, k := range d.KeyDescriptors {
+			if k.Use != "" && k.Use != "signing" {
+				continue
+			}
+			for _, data := range k.KeyInfo.X509Data.X509Certificates {
+				c, err := certificate(data.Data)
+				if err != nil {
+					return nil, err
+				}
+				p.certificates = append(p.certificates, c)
+			}
+		}
+	}
+	for _, b := range []struct{ name, urn string }{{Redirect, crewjam.HTTPRedirectBinding}, {Post, crewjam.HTTPPostBinding}} {
+		if p.ssoURL == "" && (binding == "" || binding == b.name) {
+			p.ssoURL, p.binding = addresses[b.urn], b.name
+		}
+	}
+	return p, nil
+}
+
+func certificate(text string) (*x509.Certificate, error) {
+	der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
+	if err != nil {
+		return nil, fmt.Errorf("decoding a certificate: %w", err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("reading a certificate: %w", err)
+	}
+	return c, nil
+}
