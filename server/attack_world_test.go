@@ -54,8 +54,8 @@ func (s *tap) taken() []string {
 	return slices.Clone(s.calls)
 }
 
-// housekeeping are the calls that no request makes.
-var housekeeping = []string{"SigningKeys", "AddSigningKey", "DeleteSigningKey", "AcquireLease", "ReleaseLease", "Ping"}
+// housekeeping are the calls that no request makes, or not only they.
+var housekeeping = []string{"SigningKeys", "AddSigningKey", "DeleteSigningKey", "AcquireLease", "ReleaseLease", "EndSessions", "Ping"}
 
 func (s *tap) around(ctx context.Context, method string, call func() error) error {
 	s.mu.Lock()
@@ -98,6 +98,26 @@ func (s *tap) Session(ctx context.Context, h [32]byte, now time.Time) (a storage
 
 func (s *tap) EndSession(ctx context.Context, h [32]byte, with storage.Ending) (done bool, err error) {
 	err = s.around(ctx, "EndSession", func() (err error) { done, err = s.Store.EndSession(ctx, h, with); return err })
+	return done, err
+}
+
+func (s *tap) EndSessions(ctx context.Context, in storage.SessionEnd) (done storage.Revoked, err error) {
+	err = s.around(ctx, "EndSessions", func() (err error) { done, err = s.Store.EndSessions(ctx, in); return err })
+	return done, err
+}
+
+func (s *tap) SessionsOf(ctx context.Context, in storage.Holding) (found []storage.Session, err error) {
+	err = s.around(ctx, "SessionsOf", func() (err error) { found, err = s.Store.SessionsOf(ctx, in); return err })
+	return found, err
+}
+
+func (s *tap) GrantsOf(ctx context.Context, in storage.Holding) (found []storage.Grant, err error) {
+	err = s.around(ctx, "GrantsOf", func() (err error) { found, err = s.Store.GrantsOf(ctx, in); return err })
+	return found, err
+}
+
+func (s *tap) RevokeGrants(ctx context.Context, in storage.Revocation) (done storage.Revoked, err error) {
+	err = s.around(ctx, "RevokeGrants", func() (err error) { done, err = s.Store.RevokeGrants(ctx, in); return err })
 	return done, err
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 
+	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/web"
@@ -14,7 +15,8 @@ func (s *Server) home(p *provider, w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	page := web.Home{SignOutAction: s.base() + oauth.PathEndSession, DiscoveryURL: s.cfg.Policy.Issuer + pathDiscovery}
+	page := web.Home{SignOutAction: s.base() + oauth.PathEndSession, DiscoveryURL: s.cfg.Policy.Issuer + pathDiscovery,
+		AccountURL: s.base() + flow.PathAccount}
 	if current != nil {
 		person := web.PersonOf(current.Identity)
 		page.Person = &person

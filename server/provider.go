@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/countersign/countersign/server/account"
 	"github.com/countersign/countersign/server/backchannel"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/garbage"
@@ -14,6 +15,7 @@ import (
 	"github.com/countersign/countersign/server/logout"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
+	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/server/session"
 	"github.com/countersign/countersign/server/throttle"
@@ -28,10 +30,12 @@ type provider struct {
 	keys     *keys.Keys
 	garbage  *garbage.Collector
 	flow     *flow.Flow
+	account  *account.Account
 	logout   *logout.Endpoint
 	telling  *backchannel.Deliverer
 	token    *token.Endpoint
 	browsers *session.Browsers
+	revoker  *revocation.Revoker
 	metadata document
 }
 
@@ -49,13 +53,6 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	}
 	if err := p.keys.Load(ctx); err != nil {
 		return nil, err
-	}
-	p.garbage, err = garbage.New(garbage.Config{
-		Store: s.cfg.Store, Interval: s.cfg.GarbageInterval, Count: s.cfg.Metrics.Garbage,
-		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("preparing garbage collection: %w", err)
 	}
 	p.telling, err = backchannel.New(backchannel.Config{
 		Policy: s.cfg.Policy, Store: s.cfg.Store, Clients: s.clients, Sign: p.keys.Sign,
@@ -75,10 +72,25 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	if err != nil {
 		return nil, err
 	}
+	p.garbage, err = garbage.New(garbage.Config{
+		Store: s.cfg.Store, Interval: s.cfg.GarbageInterval, Count: s.cfg.Metrics.Garbage,
+		Ending: p.browsers.Ending, Ended: p.browsers.Ended, IdleTimeout: s.cfg.Sessions.IdleTimeout,
+		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing garbage collection: %w", err)
+	}
+	p.revoker, err = revocation.New(revocation.Config{
+		Store: s.cfg.Store, Ending: p.browsers.Ending, Ended: p.browsers.Ended, Audit: s.cfg.Audit, Now: s.cfg.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
 	codes := keyring.Tokens("code", "csc_", codeBytes)
 	secrets := identity.NewSecrets(keyring)
 	rechecker, err := recheck.New(recheck.Config{
-		Store: s.cfg.Store, Secrets: secrets, Sources: s.sources(), Audit: s.cfg.Audit, Now: s.cfg.Now, Logger: s.cfg.Logger,
+		Store: s.cfg.Store, Revoker: p.revoker, Secrets: secrets, Sources: s.sources(), Audit: s.cfg.Audit, Now: s.cfg.Now,
+		Logger: s.cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -89,8 +101,11 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	if p.logout, err = s.newLogout(p, keyring); err != nil {
 		return nil, err
 	}
+	if p.account, err = s.newAccount(p, keyring); err != nil {
+		return nil, err
+	}
 	p.token, err = token.New(token.Config{
-		Policy: s.cfg.Policy, Clients: s.clients, Grants: s.cfg.Store,
+		Policy: s.cfg.Policy, Clients: s.clients, Grants: s.cfg.Store, Revoker: p.revoker,
 		Codes: codes, AccessTokens: keyring.Tokens("access", "csa_", oauth.AccessTokenBytes),
 		RefreshTokens: keyring.Tokens("refresh", "csr_", oauth.RefreshTokenBytes),
 		Rechecker:     rechecker, Connectors: s.connectorIDs(),
@@ -163,6 +178,14 @@ func (s *Server) newLogout(p *provider, keyring *seal.Keyring) (*logout.Endpoint
 		Policy: s.cfg.Policy, Path: s.base() + oauth.PathEndSession, Lifetime: s.cfg.FlowLifetime,
 		Clients: s.clients, Browsers: p.browsers, Keyring: keyring, Site: s.site,
 		Guard: guard, VerifyIDToken: p.verifyHint, Audit: s.cfg.Audit, Now: s.cfg.Now,
+	})
+}
+
+func (s *Server) newAccount(p *provider, keyring *seal.Keyring) (*account.Account, error) {
+	return account.New(account.Config{
+		Policy: s.cfg.Policy, Path: s.base() + flow.PathAccount, SignedOut: s.base() + oauth.PathEndSession,
+		Store: s.cfg.Store, Clients: s.clients, Browsers: p.browsers, Revoker: p.revoker, Keyring: keyring,
+		SignIn: p.flow.BeginOwn, Site: s.site, Now: s.cfg.Now,
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/countersign/countersign/server/account"
 	"github.com/countersign/countersign/server/flow"
 	"github.com/countersign/countersign/server/logout"
 	"github.com/countersign/countersign/server/oauth"
@@ -94,6 +95,8 @@ func (s *Server) routes() []route {
 		{"GET POST", oauth.PathUserinfo, atToken((*token.Endpoint).UserInfo), forBearers, scripts},
 
 		{"GET", "/{$}", s.home, forPeople, open},
+		{"GET", flow.PathAccount, atAccount((*account.Account).Get), forPeople, open},
+		{"POST", flow.PathAccount, atAccount((*account.Account).Post), forPeople, ours},
 		// The logout request may be posted by the client's own site, too: the
 		// endpoint itself tells our forms from theirs.
 		{"GET", oauth.PathEndSession, atLogout((*logout.Endpoint).Get), forPeople, open},
@@ -107,6 +110,10 @@ func inFlow(h func(*flow.Flow, http.ResponseWriter, *http.Request) error) handle
 
 func atToken(h func(*token.Endpoint, http.ResponseWriter, *http.Request) error) handler {
 	return func(p *provider, w http.ResponseWriter, r *http.Request) error { return h(p.token, w, r) }
+}
+
+func atAccount(h func(*account.Account, http.ResponseWriter, *http.Request) error) handler {
+	return func(p *provider, w http.ResponseWriter, r *http.Request) error { return h(p.account, w, r) }
 }
 
 func atLogout(h func(*logout.Endpoint, http.ResponseWriter, *http.Request) error) handler {

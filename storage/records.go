@@ -352,6 +352,8 @@ type Expired struct {
 	// Limit is the most that is deleted. Fewer deleted rows mean that this was
 	// all there is.
 	Limit int
+	// Ending says what ends with each session, for TableSessions.
+	Ending Ending
 }
 
 // Deleted is what Garbage.DeleteExpired did.

@@ -119,6 +119,19 @@ type Sessions interface {
 	// EndSession deletes a session, and ends what ends with it (see Ending). It
 	// reports whether this call did it; one that is not there is (false, nil).
 	EndSession(ctx context.Context, idHash [32]byte, with Ending) (bool, error)
+
+	// EndSessions deletes up to Limit sessions of a selection, whose person has
+	// authenticated by Before, and ends what ends with each (see Ending), after
+	// authorizations that use them: none of those sessions makes a grant afterwards.
+	// Callers go on from Next until Done; starting over is safe.
+	//
+	// With a session that is found by UnusedSince ends nothing while another one with
+	// its SID is alive (two tabs that signed in at once have made both).
+	EndSessions(ctx context.Context, in SessionEnd) (Revoked, error)
+
+	// SessionsOf returns the live sessions of a person, those first in which they
+	// authenticated last.
+	SessionsOf(ctx context.Context, in Holding) ([]Session, error)
 }
 
 // Grants are logins of one person at one client on one device.
@@ -154,10 +167,18 @@ type Grants interface {
 	// racing callers with one generation exactly one wins.
 	RotateGrant(ctx context.Context, in Rotation) (Grant, Identity, error)
 
-	// RevokeGrantsOf ends all live grants of one person at one connector, and
-	// returns how many this call ended. Grants that are inserted afterwards are
-	// not touched.
-	RevokeGrantsOf(ctx context.Context, connectorID, userID string, now time.Time, reason string) (int, error)
+	// RevokeGrants ends the live grants of a selection, one batch of them: it looks
+	// at up to Limit rows from After on, and ends those that are neither revoked nor
+	// expired at Now and were made by Before. Callers go on from Next until Done.
+	// What is ended stays so when a later batch fails; starting over is safe, and
+	// what ended before keeps its first reason. A grant whose Authorize or SignIn
+	// commits while its batch runs may escape, as one that comes a moment later
+	// does; whoever wants that not to happen ends the sessions first.
+	RevokeGrants(ctx context.Context, in Revocation) (Revoked, error)
+
+	// GrantsOf returns the live grants of a person whose code was redeemed, the
+	// newest first.
+	GrantsOf(ctx context.Context, in Holding) ([]Grant, error)
 
 	// RevokeGrant ends a grant: from its commit on, Grant shows RevokedAt. It
 	// reports whether this call did it; an unknown, expired or already revoked

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"reflect"
@@ -195,8 +196,5 @@ func (in *Expired) Check() error {
 	if !slices.Contains(Expiring(), in.Table) {
 		return fmt.Errorf("%w: rows of %q do not expire", ErrInvalid, string(in.Table))
 	}
-	if in.Limit < 1 {
-		return fmt.Errorf("%w: a limit of %d", ErrInvalid, in.Limit)
-	}
-	return nil
+	return cmp.Or(checkLimit(in.Limit), in.Ending.Check())
 }

@@ -60,6 +60,10 @@ func newConnector(c config.Connector, logger *slog.Logger) (flow.Connector, erro
 		out.Password, err = newLocal(c.Local.Passwords)
 	case c.OIDC != nil:
 		out.Redirect, err = newOIDC(*c.OIDC, logger)
+	case c.GitHub != nil:
+		out.Redirect, err = newGitHub(*c.GitHub)
+	case c.LDAP != nil:
+		out.Password, err = newLDAP(*c.LDAP, c.Timeout, logger)
 	case c.SAML != nil:
 		err = newSAML(&out, *c.SAML, logger)
 	}

@@ -61,6 +61,7 @@ func TestChromium(t *testing.T) {
 	}{
 		{"look", look}, // first, because it takes longest
 		{"demo", demo},
+		{"directory", directory},
 		{"wrongPassword", wrongPassword},
 		{"consentRefused", consentRefused},
 		{"remembered", remembered},
@@ -86,6 +87,7 @@ func TestChromium(t *testing.T) {
 		{"badRequests", badRequests},
 		{"cookies", cookies},
 		{"https", https},
+		{"gitHub", gitHub},
 		{"samlUpstream", samlUpstream},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -118,7 +120,7 @@ func (w *world) start(config string) {
 	w.t.Helper()
 	w.server = binary.Serve(w.t, config)
 	scheme := "http"
-	if strings.Contains(config, "issuer: https:") {
+	if strings.Contains("\n"+config, "\nissuer: https:") { // not an upstream's
 		scheme = "https"
 	}
 	w.issuer = scheme + "://" + w.server.Address + "/dex"

@@ -42,7 +42,7 @@ func forbidServices(policy string) (allow func() error, err error) {
 }
 
 func apt(args ...string) error {
-	cmd := exec.Command("apt-get", append([]string{"-qq", "-o", "Dpkg::Options::=--force-confold"}, args...)...)
+	cmd := exec.Command("apt-get", append([]string{"-qq", "-o", "Dpkg::Options::=--force-confold", "-o", "DPkg::Lock::Timeout=300"}, args...)...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {

@@ -30,6 +30,9 @@ var needs = []need{
 	}},
 	{"slapd, an LDAP server (connectors)", []string{"slapd"}, program("slapd")},
 	{"ldapadd and ldapsearch (connectors)", []string{"ldap-utils"}, all(program("ldapadd"), program("ldapsearch"))},
+	{"Samba, an Active Directory domain controller (connectors)",
+		[]string{"samba", "samba-ad-dc", "samba-ad-provision", "samba-dsdb-modules", "samba-vfs-modules"},
+		all(program("samba"), program("samba-tool"), domainController)},
 	{"SimpleSAMLphp with PHP (connectors)", []string{"simplesamlphp", "php-cli", "php-xml", "php-mbstring"}, all(program("php"), file("/usr/share/simplesamlphp/www"))},
 	{"Chromium (the pages)", []string{"chromium"}, program("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")},
 	{"a font (screenshots of the pages)", []string{"fonts-dejavu-core"}, font},
@@ -66,6 +69,13 @@ func all(conditions ...func() bool) func() bool {
 		}
 		return true
 	}
+}
+
+// domainController: samba may be there without what makes it one.
+func domainController() bool {
+	modules, _ := filepath.Glob("/usr/lib/*/samba/ldb/samldb.so")
+	_, err := os.Stat("/usr/share/samba/setup/provision.ldif")
+	return len(modules) > 0 && err == nil
 }
 
 func font() bool {

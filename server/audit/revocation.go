@@ -71,12 +71,14 @@ func (e GrantsRevoked) describe(f *fields) {
 }
 
 // IdentityRefused is `identity.refused`: a connector that was asked again about a
-// person says that they are gone or may not come in, and their logins were
-// revoked. connector_id, user_id, grants (how many), reason.
+// person says that they are gone or may not come in: they were signed out of all
+// browsers, and their logins were revoked. connector_id, user_id, grants and
+// sessions (how many), reason.
 type IdentityRefused struct {
-	Person Person
-	Grants int
-	Reason string
+	Person   Person
+	Grants   int
+	Sessions int
+	Reason   string
 }
 
 func (IdentityRefused) name() string { return "identity.refused" }
@@ -84,5 +86,6 @@ func (IdentityRefused) name() string { return "identity.refused" }
 func (e IdentityRefused) describe(f *fields) {
 	e.Person.describe(f)
 	f.number("grants", int64(e.Grants))
+	f.number("sessions", int64(e.Sessions))
 	f.text("reason", e.Reason)
 }

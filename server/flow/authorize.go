@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
@@ -100,6 +101,12 @@ func (f *Flow) visit(r *http.Request) (*visit, error) {
 		return nil, err
 	}
 	v := &visit{id: id, st: st}
+	if v.current, err = f.cfg.Browsers.Current(r.Context(), r); err != nil {
+		return nil, err
+	}
+	if st.Own {
+		return v, nil
+	}
 	client, err := clients.Lookup(r.Context(), f.cfg.Clients, st.Request.ClientID)
 	if err != nil {
 		return nil, err
@@ -108,9 +115,6 @@ func (f *Flow) visit(r *http.Request) (*visit, error) {
 		return nil, errNoFlow
 	}
 	v.client = *client
-	if v.current, err = f.cfg.Browsers.Current(r.Context(), r); err != nil {
-		return nil, err
-	}
 	return v, nil
 }
 
@@ -123,10 +127,13 @@ func (f *Flow) next(r *http.Request, v *visit) (oauth.NextStep, error) {
 		LoginSID:    v.st.LoginSID,
 		AccountSID:  v.st.AccountSID,
 		ApprovedSID: v.approvedSID,
+		Own:         v.st.Own,
 		Now:         f.now(),
 	}
 	if v.current != nil {
 		s.Session = &v.current.Session
+	}
+	if v.current != nil && !v.st.Own {
 		if err := f.sessionFacts(r, v, &s); err != nil {
 			return oauth.NextStep{}, err
 		}
@@ -142,6 +149,9 @@ func (f *Flow) sessionFacts(r *http.Request, v *visit, s *oauth.Situation) error
 	}
 	for _, c := range shared {
 		s.SessionClients = append(s.SessionClients, c)
+	}
+	if slices.Contains(s.Session.LoginClientIDs, ownID) {
+		s.SessionClients = append(s.SessionClients, storage.Client{ID: ownID})
 	}
 	consent, err := f.cfg.Store.Consent(r.Context(), s.Session.ConnectorID, s.Session.UserID, v.client.ID, s.Now)
 	switch {
@@ -168,6 +178,9 @@ func (f *Flow) advance(w http.ResponseWriter, r *http.Request, v *visit) error {
 func (f *Flow) follow(w http.ResponseWriter, r *http.Request, v *visit, next oauth.NextStep) error {
 	switch next.Step {
 	case oauth.StepIssue:
+		if v.st.Own {
+			return f.leadOn(w, r, v)
+		}
 		return f.issue(w, r, v)
 	case oauth.StepChooseConnector:
 		return f.proceed(w, r, v, "connectors")

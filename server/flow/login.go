@@ -174,7 +174,7 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 		ClearFailures: clear,
 		Ending:        f.cfg.Browsers.Ending(),
 	}
-	issue := nextErr == nil && next.Step == oauth.StepIssue
+	issue := nextErr == nil && next.Step == oauth.StepIssue && !v.st.Own
 	if issue {
 		grant, err := f.grant(r, v.st.Request, s)
 		if err != nil {

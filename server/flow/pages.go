@@ -25,8 +25,12 @@ func (f *Flow) page(w http.ResponseWriter, r *http.Request, status int, p web.Pa
 	})
 }
 
-// stepPage shows a page whose form leads on to the client.
+// stepPage shows a page whose form leads on to the client, or to a page of ours.
 func (f *Flow) stepPage(w http.ResponseWriter, r *http.Request, v *visit, status int, p web.Page) {
+	if v.st.Own {
+		f.page(w, r, status, p, nil)
+		return
+	}
 	f.page(w, r, status, p, v.st.Request.UILocales, v.st.Request.RedirectURI)
 }
 

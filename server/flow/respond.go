@@ -89,6 +89,9 @@ func (f *Flow) refuse(w http.ResponseWriter, r *http.Request, v *visit, err erro
 	if !ok || e.Response == nil {
 		return err
 	}
+	if v.st.Own { // nobody waits for an answer
+		return e.Err
+	}
 	noteRefusal(r, e.Err)
 	return f.respond(w, r, v, *e.Response, e.Response.ErrorResponse(f.cfg.Policy.Issuer, e.Err))
 }

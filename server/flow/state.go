@@ -29,6 +29,8 @@ type state struct {
 	// LoginSID and AccountSID: see oauth.Situation.
 	LoginSID   string `json:"l,omitempty"`
 	AccountSID string `json:"k,omitempty"`
+	// Own: the person is on the way to the account page, and Request is empty.
+	Own bool `json:"w,omitempty"`
 	// Away is where the browser was sent to authenticate, and has not come back
 	// from.
 	Away *away `json:"a,omitempty"`

@@ -2,7 +2,10 @@
 //
 // One replica at a time does it, by a lease; correctness does not rest on that.
 // It refuses to decide what has expired: a row says so itself, and everybody
-// else has taken it for absent before it is deleted here. It refuses to hurry:
+// else has taken it for absent before it is deleted here. A session says it in two
+// ways, by its expiry and by not being used; nobody else may ever notice, so what
+// ends with it ends here: the grants of clients that want that, and clients are
+// told. It refuses to hurry:
 // Pace leaves most of the database's time to requests, however much there is.
 //
 // Threat: a clock that is wrong deletes what is alive. A replica whose clock is
@@ -45,6 +48,7 @@ type Store interface {
 	storage.Garbage
 	storage.Leases
 	clock.Pinger
+	EndSessions(ctx context.Context, in storage.SessionEnd) (storage.Revoked, error)
 }
 
 // Config is what New needs.
@@ -53,6 +57,13 @@ type Config struct {
 	Store Store
 	// Interval between rounds; zero: Interval.
 	Interval time.Duration
+	// Ending is what ends with a session, now; nil: nothing does.
+	Ending func() storage.Ending
+	// Ended is called after sessions have ended, so that whoever is to be told need
+	// not wait; nil: nobody is called.
+	Ended func()
+	// IdleTimeout is how long a session may be unused; zero: for ever.
+	IdleTimeout time.Duration
 	// Pace; zero: DefaultPace.
 	Pace Pace
 	// Now is the clock. Required.
@@ -83,8 +94,8 @@ func New(cfg Config) (*Collector, error) {
 	if cfg.Store == nil || cfg.Now == nil || cfg.Logger == nil {
 		return nil, errors.New("garbage: Store, Now and Logger are required")
 	}
-	if cfg.Interval < 0 {
-		return nil, errors.New("garbage: Interval must not be negative")
+	if cfg.Interval < 0 || cfg.IdleTimeout < 0 {
+		return nil, errors.New("garbage: Interval and IdleTimeout must not be negative")
 	}
 	if cfg.Interval == 0 {
 		cfg.Interval = Interval
@@ -94,6 +105,12 @@ func New(cfg Config) (*Collector, error) {
 	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
+	}
+	if cfg.Ending == nil {
+		cfg.Ending = func() storage.Ending { return storage.Ending{} }
+	}
+	if cfg.Ended == nil {
+		cfg.Ended = func() {}
 	}
 	if cfg.Count == nil {
 		cfg.Count = func(storage.Table, int) {}

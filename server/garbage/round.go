@@ -38,8 +38,12 @@ func (c *Collector) Round(ctx context.Context) error {
 	r.horizon = started.Add(-Grace)
 	c.begin(r.horizon)
 	defer func() { r.log(ctx, c.cfg.Now().Sub(started)) }()
+	if mine, err := r.drain(ctx, r.unused); err != nil || !mine {
+		return err
+	}
 	for _, table := range storage.Expiring() {
-		if mine, err := r.empty(ctx, table); err != nil || !mine {
+		mine, err := r.drain(ctx, func(ctx context.Context, limit int) (int, error) { return r.batch(ctx, table, limit) })
+		if err != nil || !mine {
 			return err
 		}
 	}
@@ -66,9 +70,9 @@ func (r *round) lead(ctx context.Context, now time.Time) (mine bool, err error) 
 	return mine, nil
 }
 
-// empty deletes from one table, batch by batch. It reports whether the lease is
-// still ours.
-func (r *round) empty(ctx context.Context, table storage.Table) (mine bool, err error) {
+// drain deletes batch by batch, until one is not full. It reports whether the lease
+// is still ours.
+func (r *round) drain(ctx context.Context, batch func(context.Context, int) (int, error)) (mine bool, err error) {
 	limit := r.cfg.Pace.First
 	for {
 		started := r.cfg.Now()
@@ -77,7 +81,7 @@ func (r *round) empty(ctx context.Context, table storage.Table) (mine bool, err 
 				return false, err
 			}
 		}
-		rows, err := r.batch(ctx, table, limit)
+		rows, err := batch(ctx, limit)
 		if err != nil {
 			return false, err
 		}
@@ -94,15 +98,39 @@ func (r *round) empty(ctx context.Context, table storage.Table) (mine bool, err 
 
 func (r *round) batch(ctx context.Context, table storage.Table, limit int) (int, error) {
 	done, err := r.cfg.Store.DeleteExpired(ctx, storage.Expired{
-		Table: table, Now: r.horizon, From: r.from[table], Limit: limit,
+		Table: table, Now: r.horizon, From: r.from[table], Limit: limit, Ending: r.cfg.Ending(),
 	})
 	if err != nil {
 		return 0, fmt.Errorf("deleting from %s: %w", table, err)
 	}
 	r.from[table] = done.UpTo
-	r.deleted[table] += done.Rows
-	r.cfg.Count(table, done.Rows)
+	r.note(table, done.Rows)
 	return done.Rows, nil
+}
+
+// unused ends sessions that nobody has used for the idle timeout, for Grace longer.
+func (r *round) unused(ctx context.Context, limit int) (int, error) {
+	if r.cfg.IdleTimeout == 0 {
+		return 0, nil
+	}
+	done, err := r.cfg.Store.EndSessions(ctx, storage.SessionEnd{
+		Of:     storage.Selector{UnusedSince: r.horizon.Add(-r.cfg.IdleTimeout)},
+		Before: r.horizon, Limit: limit, With: r.cfg.Ending(),
+	})
+	if err != nil {
+		return 0, fmt.Errorf("ending sessions that are not used: %w", err)
+	}
+	r.note(storage.TableSessions, done.Rows)
+	return done.Rows, nil
+}
+
+// note counts what a batch deleted.
+func (r *round) note(table storage.Table, rows int) {
+	r.deleted[table] += rows
+	r.cfg.Count(table, rows)
+	if table == storage.TableSessions && rows > 0 {
+		r.cfg.Ended()
+	}
 }
 
 // log says what a round deleted, if anything.

@@ -94,6 +94,13 @@ func DecodeRefreshToken(b []byte) (RefreshToken, error) {
 // person allowed offline_access (OpenID Connect Core 1.0 section 11).
 func IssuesRefreshToken(g storage.Grant) bool { return slices.Contains(g.Scopes, ScopeOfflineAccess) }
 
+// KeepsSignedIn reports whether a live grant can still be refreshed at now, as far
+// as its own limits go: it is what a person would call a signed-in app. A client
+// that is not there any more has the server's limits.
+func KeepsSignedIn(g storage.Grant, client storage.Client, p Policy, now time.Time) bool {
+	return IssuesRefreshToken(g) && g.RefreshedAt.Add(RefreshPolicyOf(p, client).IdleLifetime).After(now)
+}
+
 // RefreshRequest is a token request with a refresh token (RFC 6749 section 6),
 // by a client that has authenticated.
 type RefreshRequest struct {

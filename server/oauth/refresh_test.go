@@ -64,6 +64,30 @@ func TestRefreshPolicyOf(t *testing.T) {
 	}
 }
 
+// What a person is shown as signed in is what a refresh would find alive.
+func TestKeepsSignedIn(t *testing.T) {
+	p := policy()
+	p.Refresh.IdleLifetime = time.Hour
+	for name, test := range map[string]struct {
+		change func(*storage.Grant, *storage.Client)
+		want   bool
+	}{
+		"used":                       {func(*storage.Grant, *storage.Client) {}, true},
+		"at the idle limit":          {func(g *storage.Grant, _ *storage.Client) { g.RefreshedAt = now.Add(-time.Hour) }, false},
+		"just before":                {func(g *storage.Grant, _ *storage.Client) { g.RefreshedAt = now.Add(1 - time.Hour) }, true},
+		"at the client's limit":      {func(_ *storage.Grant, c *storage.Client) { c.RefreshTokens.IdleLifetime = time.Minute }, false},
+		"without a refresh token":    {func(g *storage.Grant, _ *storage.Client) { g.Scopes = []string{"openid"} }, false},
+		"a client that is not there": {func(g *storage.Grant, c *storage.Client) { *c = storage.Client{ID: g.ClientID} }, true},
+	} {
+		g, c := grant(), webClient()
+		g.Scopes, g.RefreshedAt = []string{"openid", oauth.ScopeOfflineAccess}, now.Add(-time.Minute)
+		test.change(&g, &c)
+		if got := oauth.KeepsSignedIn(g, c, p, now); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 // RFC 6749 section 1.5: a refresh token is opaque to the client; what it says to
 // us is fixed for as long as tokens live.
 func TestRefreshTokenEncoding(t *testing.T) {

@@ -21,7 +21,8 @@ const (
 	StepChooseAccount
 	// StepConsent: ask whether the client may know what it asks for.
 	StepConsent
-	// StepIssue: create the grant and answer with a code.
+	// StepIssue: create the grant and answer with a code; where no client waits,
+	// there is nothing to do but to go on.
 	StepIssue
 )
 
@@ -54,6 +55,9 @@ type Situation struct {
 	ApprovedSID string
 	// ConnectorID: the connector the person chose.
 	ConnectorID string
+	// Own: a page of ours waits, and no client. Any session will do, and there is
+	// nothing to ask.
+	Own bool
 
 	Now time.Time
 }
@@ -67,6 +71,9 @@ type NextStep struct {
 
 // Next decides the next step. The error is an *AuthorizeError for the client.
 func Next(s Situation, p Policy) (NextStep, error) {
+	if s.Own && s.Session != nil {
+		return NextStep{Step: StepIssue}, nil
+	}
 	if reason := s.needsLogin(p); reason != "" {
 		return s.login(reason, p)
 	}

@@ -85,6 +85,10 @@ func TestNext(t *testing.T) {
 				}
 			}
 		}
+		// own: our own page waits, and no client.
+		own = func(s *oauth.Situation) {
+			s.Own, s.Client, s.Request = true, storage.Client{}, oauth.AuthorizeRequest{}
+		}
 		gone = func(s *oauth.Situation) { s.Session.LoginClientIDs, s.SessionClients = []string{"gone"}, nil }
 	)
 	const (
@@ -102,6 +106,11 @@ func TestNext(t *testing.T) {
 	}{
 		{"nothing to ask", nil, issue, ""},
 		{"nobody", nobody, choose, ""},
+		// A page of ours: any session will do, and there is nothing to consent to.
+		{"own", own, issue, ""},
+		{"own, nobody", all(own, nobody), choose, ""},
+		{"own, not shared, no consent", all(own, unasked, at(map[string][]string{"b": {}})), issue, ""},
+		{"own, from a connector that is gone", all(own, func(s *oauth.Situation) { s.Session.ConnectorID = "gone" }), issue, ""},
 		// OpenID Connect Core 1.0 section 3.1.2.1, prompt=none: never a page.
 		{"none, nothing to ask", prompt("none"), issue, ""},
 		{"none, nobody", all(prompt("none"), nobody), 0, oauth.LoginRequired},

@@ -27,6 +27,7 @@ import (
 	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/storage"
 )
 
@@ -34,7 +35,7 @@ import (
 const DefaultTimeout = 5 * time.Second
 
 // ErrGone: the person does not exist any more at the connector, is disabled, or
-// may not come in. Their grants have been revoked.
+// may not come in. Their sessions have ended and their grants are revoked.
 var ErrGone = errors.New("recheck: the person is gone")
 
 // ErrSignInAgain: the connector knows people only while they sign in, and for
@@ -47,10 +48,9 @@ const (
 	reasonDenied = "identity_denied"
 )
 
-// Store is what rechecking writes.
-type Store interface {
-	storage.Identities
-	RevokeGrantsOf(ctx context.Context, connectorID, userID string, now time.Time, reason string) (int, error)
+// Revoker ends what somebody has who is gone: a revocation.Revoker.
+type Revoker interface {
+	Person(ctx context.Context, p revocation.Person, why revocation.Cause) (revocation.Count, error)
 }
 
 // Source is a connector that can be asked.
@@ -64,9 +64,10 @@ type Source struct {
 	Accept func(connector.Identity) (connector.Identity, error)
 }
 
-// Config is what New needs. Store, Secrets, Now and Logger are required.
+// Config is what New needs. Store, Revoker, Secrets, Now and Logger are required.
 type Config struct {
-	Store   Store
+	Store   storage.Identities
+	Revoker Revoker
 	Secrets *identity.Secrets
 	// Sources are the connectors that can be asked, by id.
 	Sources map[string]Source
@@ -88,8 +89,8 @@ type Rechecker struct {
 
 // New checks the configuration.
 func New(cfg Config) (*Rechecker, error) {
-	if cfg.Store == nil || cfg.Secrets == nil || cfg.Now == nil || cfg.Logger == nil {
-		return nil, errors.New("recheck: Store, Secrets, Now and Logger are required")
+	if cfg.Store == nil || cfg.Revoker == nil || cfg.Secrets == nil || cfg.Now == nil || cfg.Logger == nil {
+		return nil, errors.New("recheck: Store, Revoker, Secrets, Now and Logger are required")
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
@@ -186,11 +187,13 @@ func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) erro
 // so long and no longer. A connector that panics
 // over an answer has failed; it must not end the process.
 func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity) (who connector.Identity, err error) {
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	before := identity.Known(id, nil)
-	if _, once := s.Refresher.(connector.SecretRefresher); once {
-		if before, err = r.claim(ctx, s, id); err != nil {
+	found, before := id, identity.Known(id, nil)
+	_, once := s.Refresher.(connector.SecretRefresher)
+	if once {
+		if found, before, err = r.claim(ctx, s, id); err != nil {
 			return who, err
 		}
 	}
@@ -200,8 +203,12 @@ func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity)
 		}
 	}()
 	who, err = s.Refresher.Refresh(ctx, before)
+	changed := who.Secret
 	if err == nil && s.Accept != nil {
 		who, err = s.Accept(who)
+	}
+	if once && len(changed) > 0 && errors.Is(err, connector.ErrUpstream) {
+		err = errors.Join(err, r.keep(whole, found, changed))
 	}
 	return who, err
 }
@@ -246,18 +253,21 @@ func (r *Rechecker) failed(ctx context.Context, id storage.Identity, err error) 
 	return fmt.Errorf("rechecking a person at connector %s: %w", id.ConnectorID, err)
 }
 
-// revoke ends all grants of the person.
+// revoke ends all of the person: their sessions too, or single sign-on would make
+// the next grant at once.
 func (r *Rechecker) revoke(ctx context.Context, id storage.Identity, reason string) error {
 	r.pauses.end(id)
-	n, err := r.cfg.Store.RevokeGrantsOf(ctx, id.ConnectorID, id.UserID, r.cfg.Now(), reason)
+	ended, err := r.cfg.Revoker.Person(ctx, revocation.Person{ConnectorID: id.ConnectorID, UserID: id.UserID}, revocation.Cause{Reason: reason})
 	if err != nil {
-		return fmt.Errorf("revoking the grants of somebody who is gone: %w", err)
+		return fmt.Errorf("revoking what somebody has who is gone: %w", err)
 	}
-	if n > 0 { // else another replica has found out first
-		r.cfg.Audit.Write(ctx, audit.IdentityRefused{Person: audit.Person{ConnectorID: id.ConnectorID, UserID: id.UserID}, Grants: n, Reason: reason})
+	if ended != (revocation.Count{}) { // else another replica has found out first
+		r.cfg.Audit.Write(ctx, audit.IdentityRefused{
+			Person: audit.Person{ConnectorID: id.ConnectorID, UserID: id.UserID}, Grants: ended.Grants, Sessions: ended.Sessions, Reason: reason,
+		})
 	}
-	r.cfg.Logger.InfoContext(ctx, "grants revoked",
-		slog.String("reason", reason), slog.String("connector", id.ConnectorID), slog.String("user_id", id.UserID), slog.Int("grants", n))
+	r.cfg.Logger.InfoContext(ctx, "grants revoked", slog.String("reason", reason), slog.String("connector", id.ConnectorID),
+		slog.String("user_id", id.UserID), slog.Int("grants", ended.Grants), slog.Int("sessions", ended.Sessions))
 	return ErrGone
 }
 

@@ -24,10 +24,11 @@ import (
 func TestNewRefuses(t *testing.T) {
 	w := newWorld(t)
 	for name, c := range map[string]recheck.Config{
-		"no store":   {Secrets: w.secrets, Now: w.now, Logger: slog.Default()},
-		"no secrets": {Store: w.store, Now: w.now, Logger: slog.Default()},
-		"no clock":   {Store: w.store, Secrets: w.secrets, Logger: slog.Default()},
-		"no logger":  {Store: w.store, Secrets: w.secrets, Now: w.now},
+		"no store":   {Revoker: w.revoker(w.store), Secrets: w.secrets, Now: w.now, Logger: slog.Default()},
+		"no revoker": {Store: w.store, Secrets: w.secrets, Now: w.now, Logger: slog.Default()},
+		"no secrets": {Store: w.store, Revoker: w.revoker(w.store), Now: w.now, Logger: slog.Default()},
+		"no clock":   {Store: w.store, Revoker: w.revoker(w.store), Secrets: w.secrets, Logger: slog.Default()},
+		"no logger":  {Store: w.store, Revoker: w.revoker(w.store), Secrets: w.secrets, Now: w.now},
 	} {
 		if _, err := recheck.New(c); err == nil {
 			t.Errorf("%s: no error", name)
@@ -255,7 +256,20 @@ func TestGone(t *testing.T) {
 					t.Errorf("grant %s of somebody else is revoked: %q", g, got.RevokedReason)
 				}
 			}
-			if !strings.Contains(w.log.String(), "reason="+tc.reason) || !strings.Contains(w.log.String(), "grants=2") {
+			// Single sign-on is over, too, and clients are told.
+			for who, n := range map[[2]string]int{{"ldap", "jane"}: 0, {"ldap", "joe"}: 1, {"other", "jane"}: 1} {
+				left, err := w.store.SessionsOf(t.Context(), storage.Holding{ConnectorID: who[0], UserID: who[1], Now: w.now(), Limit: 10})
+				if err != nil || len(left) != n {
+					t.Errorf("%v: %d sessions, %v", who, len(left), err)
+				}
+			}
+			for range 2 {
+				if _, err := w.store.ClaimLogoutDelivery(t.Context(), nil, w.now(), w.now().Add(time.Hour)); err != nil {
+					t.Errorf("a delivery for each session: %v", err)
+				}
+			}
+			if !strings.Contains(w.log.String(), "reason="+tc.reason) || !strings.Contains(w.log.String(), "grants=2") ||
+				!strings.Contains(w.log.String(), "sessions=2") {
 				t.Errorf("the log does not tell: %s", w.log.String())
 			}
 		})
@@ -449,7 +463,9 @@ func TestStoreFails(t *testing.T) {
 			w := newWorld(t)
 			d := newDirectory(t)
 			broken := w.open()
-			r := w.rechecker(map[string]connector.Refresher{"ldap": d}, func(c *recheck.Config) { c.Store = broken })
+			r := w.rechecker(map[string]connector.Refresher{"ldap": d}, func(c *recheck.Config) {
+				c.Store, c.Revoker = broken, w.revoker(broken)
+			})
 			grant, id := w.signIn("ldap", "jane")
 			d.set("jane", a)
 			w.advance(after)

@@ -22,6 +22,7 @@ import (
 	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
+	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/storage"
 	"github.com/countersign/countersign/storage/sqlite"
@@ -97,10 +98,28 @@ func (w *world) open() *sqlite.Store {
 func (w *world) now() time.Time          { return start.Add(time.Duration(w.clock.Load())) }
 func (w *world) advance(d time.Duration) { w.clock.Add(int64(d)) }
 
+// revoker tells the client "told" of the end of sessions.
+func (w *world) revoker(store revocation.Store) *revocation.Revoker {
+	w.t.Helper()
+	r, err := revocation.New(revocation.Config{
+		Store: store, Ended: func() {}, Now: w.now,
+		Ending: func() storage.Ending {
+			return storage.Ending{Now: w.now(), TellClientIDs: []string{"told"}, TellUntil: w.now().Add(time.Hour)}
+		},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
 // rechecker asks these connectors, by id.
 func (w *world) rechecker(sources map[string]connector.Refresher, options ...func(*recheck.Config)) *recheck.Rechecker {
 	w.t.Helper()
-	c := recheck.Config{Store: w.store, Secrets: w.secrets, Sources: map[string]recheck.Source{}, Now: w.now, Logger: slog.New(slog.NewTextHandler(&w.log, nil))}
+	c := recheck.Config{
+		Store: w.store, Revoker: w.revoker(w.store), Secrets: w.secrets, Sources: map[string]recheck.Source{}, Now: w.now,
+		Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
+	}
 	for id, r := range sources {
 		c.Sources[id] = recheck.Source{Refresher: r, Recheck: oauth.Recheck{After: after, StaleIfError: stale}}
 	}
@@ -125,7 +144,7 @@ func (w *world) signIn(connectorID, userID string) (storage.GrantID, storage.Ide
 	}
 	err := w.store.SignIn(w.t.Context(), storage.SignIn{
 		Identity: storage.Identity{ConnectorID: connectorID, UserID: userID, Name: "as signed in", Groups: []string{"old"}, CheckedAt: now, ExpiresAt: until},
-		Session:  storage.Session{IDHash: [32]byte{1, w.serial}, ConnectorID: connectorID, UserID: userID, AuthTime: now, CreatedAt: now, LastUsedAt: now, ExpiresAt: until},
+		Session:  storage.Session{IDHash: [32]byte{1, w.serial}, SID: fmt.Sprint("sid", w.serial), LoginClientIDs: []string{"told"}, ConnectorID: connectorID, UserID: userID, AuthTime: now, CreatedAt: now, LastUsedAt: now, ExpiresAt: until},
 		Grant:    &grant,
 	})
 	if err == nil {

@@ -45,3 +45,7 @@ func (b *Browsers) End(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	b.clearCookie(w)
 	return ended, nil
 }
+
+// UsedAfter is the idle limit now, for sessions whose person did not ask to stay
+// signed in: one that was last used then or before is over.
+func (b *Browsers) UsedAfter() time.Time { return b.cfg.Now().Add(-b.cfg.IdleTimeout) }

@@ -82,10 +82,28 @@ func (s *store) RotateGrant(ctx context.Context, in storage.Rotation) (_ storage
 	return s.Store.RotateGrant(ctx, in)
 }
 
-func (s *store) RevokeGrantsOf(ctx context.Context, connectorID, userID string, now time.Time, reason string) (_ int, err error) {
-	ctx, end := s.call(ctx, "RevokeGrantsOf")
+func (s *store) RevokeGrants(ctx context.Context, in storage.Revocation) (_ storage.Revoked, err error) {
+	ctx, end := s.call(ctx, "RevokeGrants")
 	defer end(&err)
-	return s.Store.RevokeGrantsOf(ctx, connectorID, userID, now, reason)
+	return s.Store.RevokeGrants(ctx, in)
+}
+
+func (s *store) GrantsOf(ctx context.Context, in storage.Holding) (_ []storage.Grant, err error) {
+	ctx, end := s.call(ctx, "GrantsOf")
+	defer end(&err)
+	return s.Store.GrantsOf(ctx, in)
+}
+
+func (s *store) EndSessions(ctx context.Context, in storage.SessionEnd) (_ storage.Revoked, err error) {
+	ctx, end := s.call(ctx, "EndSessions")
+	defer end(&err)
+	return s.Store.EndSessions(ctx, in)
+}
+
+func (s *store) SessionsOf(ctx context.Context, in storage.Holding) (_ []storage.Session, err error) {
+	ctx, end := s.call(ctx, "SessionsOf")
+	defer end(&err)
+	return s.Store.SessionsOf(ctx, in)
 }
 
 func (s *store) RecheckIdentity(ctx context.Context, id storage.Identity, sealedSecret []byte) (err error) {

@@ -161,9 +161,9 @@ func (e *Endpoint) fresh(ctx context.Context, id storage.Identity) error {
 // this call that ended the grant.
 func (e *Endpoint) revoke(ctx context.Context, id storage.GrantID, reason string, refusal error, record audit.Event) error {
 	request.Note(ctx, slog.String("grant", id.String()), slog.String("revoked", reason))
-	ended, err := e.cfg.Grants.RevokeGrant(context.WithoutCancel(ctx), id, e.now(), reason)
+	ended, err := e.cfg.Revoker.Grant(context.WithoutCancel(ctx), id, reason)
 	if err != nil {
-		return fmt.Errorf("revoking a grant: %w", err)
+		return err
 	}
 	if ended {
 		e.cfg.Audit.Write(ctx, record)

@@ -23,6 +23,7 @@ import (
 	"github.com/countersign/countersign/server/keys"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
+	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/server/token"
 	"github.com/countersign/countersign/storage"
@@ -94,6 +95,7 @@ func (w *world) endpoint(options ...func(*token.Config)) *token.Endpoint {
 	for _, o := range options {
 		o(&c)
 	}
+	c.Revoker = w.revoker(c.Grants)
 	e, err := token.New(c)
 	if err != nil {
 		w.t.Fatal(err)
@@ -116,6 +118,21 @@ func (w *world) refreshTokens() *seal.Tokens {
 	return w.keyring.Tokens("refresh", "csr_", oauth.RefreshTokenBytes)
 }
 
+func (w *world) revoker(grants storage.Grants) *revocation.Revoker {
+	w.t.Helper()
+	r, err := revocation.New(revocation.Config{
+		Store: struct {
+			storage.Grants
+			storage.Sessions
+		}{grants, w.store}, Ended: func() {}, Now: w.now,
+		Ending: func() storage.Ending { return storage.Ending{Now: w.now()} },
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
 func (w *world) rechecker(upstream connector.Refresher) *recheck.Rechecker {
 	w.t.Helper()
 	sources := map[string]recheck.Source{}
@@ -127,7 +144,10 @@ func (w *world) rechecker(upstream connector.Refresher) *recheck.Rechecker {
 
 func (w *world) recheckerOf(sources map[string]recheck.Source) *recheck.Rechecker {
 	w.t.Helper()
-	r, err := recheck.New(recheck.Config{Store: w.store, Secrets: identity.NewSecrets(w.keyring), Sources: sources, Now: w.now, Logger: slog.New(slog.DiscardHandler)})
+	r, err := recheck.New(recheck.Config{
+		Store: w.store, Revoker: w.revoker(w.store), Secrets: identity.NewSecrets(w.keyring), Sources: sources, Now: w.now,
+		Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}

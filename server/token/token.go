@@ -28,6 +28,7 @@ import (
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/recheck"
 	"github.com/countersign/countersign/server/request"
+	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/storage"
 )
@@ -37,6 +38,7 @@ type Config struct {
 	Policy  oauth.Policy
 	Clients storage.Clients
 	Grants  storage.Grants
+	Revoker *revocation.Revoker
 	// Codes and AccessTokens make and check the handles of grants.
 	Codes         *seal.Tokens
 	AccessTokens  *seal.Tokens
@@ -62,7 +64,7 @@ type Endpoint struct{ cfg Config }
 
 // New checks the configuration.
 func New(cfg Config) (*Endpoint, error) {
-	if cfg.Clients == nil || cfg.Grants == nil || cfg.Codes == nil || cfg.AccessTokens == nil ||
+	if cfg.Clients == nil || cfg.Grants == nil || cfg.Revoker == nil || cfg.Codes == nil || cfg.AccessTokens == nil ||
 		cfg.RefreshTokens == nil || cfg.Rechecker == nil || cfg.Sign == nil ||
 		cfg.Verify == nil || cfg.CountToken == nil || cfg.Now == nil || cfg.Random == nil {
 		return nil, errors.New("token: every field of Config but Audit is required")

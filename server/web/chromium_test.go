@@ -16,6 +16,7 @@ import (
 
 	"github.com/countersign/countersign/e2e/axe"
 	"github.com/countersign/countersign/e2e/browser"
+	"github.com/countersign/countersign/server/device"
 	"github.com/countersign/countersign/server/web"
 )
 
@@ -95,10 +96,34 @@ func shown() map[string]web.Page {
 		"sign-out":       web.SignOut{Client: client, Person: ada, Action: "/dex/logout", Session: "s", Request: "r"},
 		"signed-out":     web.SignedOut{Client: client, ReturnURL: "https://app.example/"},
 		"home":           web.Home{DiscoveryURL: "https://id.example/x"},
-		"home-signed-in": web.Home{Person: &ada, SignOutAction: "/dex/logout", DiscoveryURL: "https://id.example/x",
+		"home-signed-in": web.Home{Person: &ada, SignOutAction: "/dex/logout", AccountURL: "/dex/account", DiscoveryURL: "https://id.example/x",
 			Links: []web.Link{{Name: "Kubernetes", URL: "https://wiki.example/"}}},
-		"form-post": web.FormPost{Client: client, Fields: []web.Field{{Name: "code", Value: "c"}}},
-		"continue":  web.Continue{Client: client},
+		"my":         accountPage(ada, "Kubernetes"),
+		"my-long":    accountPage(web.Person{Name: longName, Email: longEmail}, longName),
+		"my-nothing": web.Account{Person: ada, Action: "/dex/account", Subject: "s", Browsers: accountPage(ada, "").Browsers[:1]},
+		"form-post":  web.FormPost{Client: client, Fields: []web.Field{{Name: "code", Value: "c"}}},
+		"continue":   web.Continue{Client: client},
+	}
+}
+
+// accountPage is one with a little of everything.
+func accountPage(person web.Person, app string) web.Account {
+	at := func(d device.Device, address string, hours int) web.Where {
+		return web.Where{Device: d, Address: address, At: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC).Add(time.Duration(hours) * time.Hour)}
+	}
+	firefox, phone := device.Device{Program: "Firefox", System: "Linux"}, device.Device{Program: "Safari", System: "iPhone"}
+	return web.Account{
+		Person: person, Action: "/dex/account", Subject: "s", Done: web.DoneApp, MoreBrowsers: true,
+		OlderURL: "/dex/account?before=1", NewestURL: "/dex/account",
+		Browsers: []web.Browser{
+			{ID: "1", Current: true, Since: at(firefox, "192.0.2.17", 0), Used: at(firefox, "", 5).At},
+			{ID: "2", Since: at(phone, "2001:db8:85a3:8d3:1319:8a2e:370:7348", -30), Used: at(phone, "", -2).At},
+			{ID: "3", Since: at(device.Device{}, "", -40), Used: at(phone, "", -39).At},
+		},
+		Apps: []web.App{
+			{ID: "4", Name: app, Since: at(firefox, "192.0.2.17", 0), Used: at(device.Device{}, "198.51.100.4", 5)},
+			{ID: "5", Name: "Wiki", Since: at(phone, "2001:db8:85a3:8d3:1319:8a2e:370:7348", -30), Used: at(phone, "", -20)},
+		},
 	}
 }
 

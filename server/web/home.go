@@ -6,6 +6,8 @@ type Home struct {
 	Person *Person
 	// SignOutAction is posted to, without fields.
 	SignOutAction string
+	// AccountURL leads to the account page; empty: not shown.
+	AccountURL string
 	// DiscoveryURL is for developers; empty: not shown.
 	DiscoveryURL string
 	// Links are the operator's: their names are not translated.

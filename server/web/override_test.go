@@ -81,7 +81,7 @@ func TestBrokenFrontends(t *testing.T) {
 		frontend web.Frontend
 		want     string
 	}{
-		"template name":      {map[string]string{"templates/login.html": ""}, web.Frontend{}, "templates/login.html is no template of ours; there are choose_account.html,"},
+		"template name":      {map[string]string{"templates/login.html": ""}, web.Frontend{}, "templates/login.html is no template of ours; there are account.html, choose_account.html,"},
 		"template syntax":    {map[string]string{"templates/home.html": "{{define \"content\"}}\n{{if}}{{end}}"}, web.Frontend{}, "templates/home.html: template: home.html:2: missing value for if"},
 		"template field":     {map[string]string{"templates/home.html": `{{define "content"}}{{.Page.Persona}}{{end}}`}, web.Frontend{}, "templates/home.html: template: home.html:1:"},
 		"template text":      {map[string]string{"templates/home.html": `{{define "content"}}{{.T "home.nothing"}}{{end}}`}, web.Frontend{}, `there is no text "home.nothing"`},

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/countersign/countersign/server/device"
 )
 
 // The templates that are parts of every page rather than pages.
@@ -82,8 +84,15 @@ func Examples() []Page {
 		SignOut{Client: client, Person: person, Action: "/logout", Session: "s", Request: "r"},
 		SignedOut{Client: client, ReturnURL: returnURL},
 		Home{DiscoveryURL: "https://id.example/.well-known/openid-configuration"},
-		Home{Person: &person, SignOutAction: "/logout", DiscoveryURL: "https://id.example/.well-known/openid-configuration",
+		Home{Person: &person, SignOutAction: "/logout", AccountURL: "/account", DiscoveryURL: "https://id.example/.well-known/openid-configuration",
 			Links: []Link{{Name: "Wiki", URL: "https://wiki.example/"}}},
+		Account{Action: "/account", Subject: "1", Browsers: []Browser{{ID: "1", Current: true}}},
+		Account{Person: person, Action: "/account", Subject: "1", Done: DoneApp, MoreBrowsers: true, OlderURL: "/account?before=1", NewestURL: "/account",
+			Browsers: []Browser{
+				{ID: "1", Current: true, Since: Where{Device: device.Device{Program: "Firefox", System: "Linux"}, Address: "192.0.2.1"}},
+				{ID: "2", Since: Where{Device: device.Device{Program: "curl"}}}, {ID: "3", Since: Where{Device: device.Device{System: "iPhone"}}},
+			},
+			Apps: []App{{ID: "4", Name: "Kubernetes", Since: Where{Address: "192.0.2.1"}, Used: Where{Address: "192.0.2.2"}}}},
 		FormPost{Client: client, Action: "https://app.example/callback", Fields: []Field{{"code", "c"}, {"state", "s"}}},
 		Continue{Client: client, URL: "https://app.example/callback?code=c"},
 	}

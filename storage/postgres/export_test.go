@@ -16,3 +16,6 @@ func (s *Store) Connections() (total, max int) {
 
 // Pool shows how the configuration was understood.
 var Pool = Config.pool
+
+// RevokeGrantsQuery and EndSessionsQuery are the statements that find what ends.
+var RevokeGrantsQuery, EndSessionsQuery = revokeGrants, lockSessions

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"time"
 
@@ -144,29 +143,6 @@ func (s *Store) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Ti
 		UPDATE grants SET revoked_at = $2, revoked_reason = $3
 		WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2`,
 		[16]byte(id), now, reason))
-}
-
-// RevokeGrantsOf implements storage.Grants. Rows are locked in the order of
-// their ids, so that two callers do not wait for one another.
-func (s *Store) RevokeGrantsOf(ctx context.Context, connectorID, userID string, now time.Time, reason string) (int, error) {
-	if err := cmp.Or(storage.CheckKeys(connectorID, userID), storage.CheckText(reason)); err != nil {
-		return 0, err
-	}
-	var revoked int
-	err := s.transition(ctx, "revoking a person's grants", func(ctx context.Context, conn *pgx.Conn) error {
-		tag, err := conn.Exec(ctx, `
-			WITH live AS (SELECT id FROM grants
-				WHERE connector_id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3
-				ORDER BY id FOR NO KEY UPDATE)
-			UPDATE grants g SET revoked_at = $3, revoked_reason = $4 FROM live WHERE g.id = live.id`,
-			connectorID, userID, now, reason)
-		revoked = int(tag.RowsAffected())
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return revoked, nil
 }
 
 // Consent implements storage.Consents.

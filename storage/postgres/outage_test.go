@@ -381,7 +381,7 @@ func TestFailover(t *testing.T) {
 	if _, _, err := lost.Grant(t.Context(), in.Grant.ID, now); err != nil {
 		t.Error(err)
 	}
-	for _, method := range []string{"Ping", "SignIn", "Authorize", "RedeemCode", "RotateGrant", "RevokeGrantsOf", "RecheckIdentity", "RevokeGrant", "EndSession", "AddSigningKey", "AcquireLease", "MasterSecret", "ClaimLogoutDelivery", "FinishLogoutDelivery"} {
+	for _, method := range []string{"Ping", "SignIn", "Authorize", "RedeemCode", "RotateGrant", "RevokeGrants", "EndSessions", "RecheckIdentity", "RevokeGrant", "EndSession", "AddSigningKey", "AcquireLease", "MasterSecret", "ClaimLogoutDelivery", "FinishLogoutDelivery"} {
 		if err := storagetest.Calls(t, lost)[method](t.Context()); !errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("%s on a standby: %v", method, err)
 		}

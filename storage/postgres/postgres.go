@@ -1,7 +1,8 @@
 // Package postgres keeps the provider's records in PostgreSQL, or in an engine
 // that speaks its protocol. Replicas share nothing but the database: there are
 // no advisory locks, notifications, triggers or sequences, and every row is
-// found by its primary key, but for those of RevokeGrantsOf and DeleteExpired.
+// found by its primary key, but for what revocation, garbage collection and
+// people who look at what they have need an index for.
 //
 // It refuses to wait: a database that is down, full, read-only, or swallows
 // packets is storage.ErrUnavailable within AcquireTimeout + StatementTimeout

@@ -41,7 +41,9 @@ func TestRotatingIsOneStatement(t *testing.T) {
 		return nil
 	})
 	once("a person's grants", func() error {
-		_, err := s.RevokeGrantsOf(t.Context(), "connector", "user", r.Now, "gone")
+		_, err := s.RevokeGrants(t.Context(), storage.Revocation{
+			Of: storage.Selector{ConnectorID: "connector", UserID: "user"}, Now: r.Now, Before: r.Now, Reason: "gone", Limit: 10,
+		})
 		return err
 	})
 }

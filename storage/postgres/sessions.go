@@ -110,14 +110,16 @@ func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.En
 	return ended && err == nil, err
 }
 
-// Two statements end a session: the first waits for authorizations that hold it,
-// the second sees their grants. $2 is the SID that lives on.
+// Two statements end sessions: the first waits for authorizations that hold them,
+// the second sees their grants. $2 is the SID that lives on; where $8 is true, any
+// does that another session has, which is alive.
 const (
 	lockSession = `SELECT FROM sessions WHERE id_hash = $1 FOR UPDATE`
-	endSession  = `
-		WITH ended AS (DELETE FROM sessions WHERE id_hash = $1
+	endSessions = `
+		WITH ended AS (DELETE FROM sessions WHERE id_hash = ANY ($1)
 				RETURNING sid, connector_id, user_id, client_ids || login_client_ids AS client_ids),
-			over AS (SELECT * FROM ended WHERE sid <> $2),
+			over AS (SELECT * FROM ended WHERE sid <> $2 AND NOT ($8 AND EXISTS (SELECT 1 FROM sessions o
+				WHERE o.sid = ended.sid AND o.id_hash <> ALL ($1) AND o.expires_at > $3))),
 			live AS (SELECT g.id FROM grants g JOIN over ON g.sid = over.sid
 				WHERE g.client_id = ANY ($4) AND g.revoked_at IS NULL AND g.expires_at > $3
 				ORDER BY g.id FOR NO KEY UPDATE OF g),
@@ -132,7 +134,11 @@ const (
 // queueEnding returns the first statement, which finds the session, if it is there.
 func queueEnding(b *pgx.Batch, idHash [32]byte, livesOn string, with storage.Ending) (locked *pgx.QueuedQuery) {
 	locked = b.Queue(lockSession, idHash[:])
-	b.Queue(endSession, idHash[:], livesOn, with.Now, list(with.RevokeClientIDs), with.Reason,
-		list(with.TellClientIDs), with.TellUntil)
+	b.Queue(endSessions, endingValues([][]byte{idHash[:]}, livesOn, false, with)...)
 	return locked
+}
+
+func endingValues(idHashes [][]byte, livesOn string, lapsed bool, with storage.Ending) []any {
+	return []any{idHashes, livesOn, with.Now, list(with.RevokeClientIDs), with.Reason,
+		list(with.TellClientIDs), with.TellUntil, lapsed}
 }

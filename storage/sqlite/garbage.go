@@ -25,6 +25,14 @@ func (s *Store) DeleteExpired(ctx context.Context, in storage.Expired) (storage.
 	}
 	deleted := storage.Deleted{UpTo: in.From.UTC()}
 	err := s.write(ctx, "deleting what has expired", func(tx *tx) error {
+		if in.Table == storage.TableSessions {
+			ended, err := endFound(tx, `
+				SELECT id_hash, expires_at FROM sessions
+				WHERE expires_at >= ?1 AND expires_at <= ?2 ORDER BY expires_at LIMIT ?3`,
+				[]any{micros(in.From), micros(in.Now), in.Limit}, instant{&deleted.UpTo}, ending{Ending: in.Ending, lapsed: true})
+			deleted.Rows = len(ended)
+			return err
+		}
 		rows, err := tx.Query(fmt.Sprintf(`
 			DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s
 				WHERE expires_at >= ?1 AND expires_at <= ?2 ORDER BY expires_at LIMIT ?3)

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -141,29 +140,6 @@ func (s *Store) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Ti
 		return err
 	})
 	return revoked && err == nil, err
-}
-
-// RevokeGrantsOf implements storage.Grants.
-func (s *Store) RevokeGrantsOf(ctx context.Context, connectorID, userID string, now time.Time, reason string) (int, error) {
-	if err := cmp.Or(storage.CheckKeys(connectorID, userID), storage.CheckText(reason)); err != nil {
-		return 0, err
-	}
-	var revoked int64
-	err := s.write(ctx, "revoking a person's grants", func(tx *tx) error {
-		result, err := tx.Exec(`
-			UPDATE grants SET revoked_at = ?3, revoked_reason = ?4
-			WHERE connector_id = ?1 AND user_id = ?2 AND revoked_at IS NULL AND expires_at > ?3`,
-			connectorID, userID, micros(now), reason)
-		if err != nil {
-			return err
-		}
-		revoked, err = result.RowsAffected()
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return int(revoked), nil
 }
 
 func upsertConsent(tx *tx, c storage.Consent) error {

@@ -67,7 +67,7 @@ func upsertIdentity(tx *tx, i storage.Identity, sealedSecret []byte) error {
 }
 
 func replaceSession(tx *tx, in storage.SignIn) error {
-	if err := endSession(tx, in.Replaces, in.Session.SID, in.Ending); err != nil {
+	if err := endSession(tx, ending{Ending: in.Ending, idHash: in.Replaces, livesOn: in.Session.SID}); err != nil {
 		return err
 	}
 	s := in.Session
@@ -107,24 +107,42 @@ func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.En
 		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE id_hash = ?)`, idHash[:]).Scan(&ended); err != nil {
 			return err
 		}
-		return endSession(tx, idHash, "", with)
+		return endSession(tx, ending{Ending: with, idHash: idHash})
 	})
 	return ended && err == nil, err
 }
 
+// ending is the end of one session.
+type ending struct {
+	storage.Ending
+	idHash [32]byte
+	// livesOn is a SID that lives on; with lapsed, any does that another session has,
+	// which is alive.
+	livesOn string
+	lapsed  bool
+}
+
 // endSession deletes a session, and ends what ends with it unless its SID lives
 // on.
-func endSession(tx *tx, idHash [32]byte, livesOn string, with storage.Ending) error {
+func endSession(tx *tx, with ending) error {
 	var ended storage.Session
-	err := tx.QueryRow(`SELECT `+sessionColumns+` FROM sessions s WHERE s.id_hash = ?`, idHash[:]).Scan(session(&ended)...)
+	err := tx.QueryRow(`SELECT `+sessionColumns+` FROM sessions s WHERE s.id_hash = ?`, with.idHash[:]).Scan(session(&ended)...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(`DELETE FROM sessions WHERE id_hash = ?`, idHash[:]); err != nil || ended.SID == livesOn {
+	if _, err := tx.Exec(`DELETE FROM sessions WHERE id_hash = ?`, with.idHash[:]); err != nil || ended.SID == with.livesOn {
 		return err
+	}
+	if with.lapsed {
+		var alive bool
+		err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE sid = ? AND expires_at > ?)`,
+			ended.SID, micros(with.Now)).Scan(&alive)
+		if err != nil || alive {
+			return err
+		}
 	}
 	if _, err := tx.Exec(`
 		UPDATE grants SET revoked_at = ?2, revoked_reason = ?3

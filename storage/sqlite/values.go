@@ -84,8 +84,8 @@ func blob(b []byte) []byte {
 	return b
 }
 
-// full returns bytes as the contract wants them: nil when empty.
-func full(b []byte) []byte {
+// full returns a list as the contract wants it: nil when empty.
+func full[T any](b []T) []T {
 	if len(b) == 0 {
 		return nil
 	}

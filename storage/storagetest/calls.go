@@ -44,8 +44,25 @@ func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) 
 			_, _, err := s.RotateGrant(ctx, rotation(in))
 			return err
 		},
-		"RevokeGrantsOf": func(ctx context.Context) error {
-			_, err := s.RevokeGrantsOf(ctx, in.Identity.ConnectorID, in.Identity.UserID, epoch, "because")
+		"RevokeGrants": func(ctx context.Context) error {
+			_, err := s.RevokeGrants(ctx, storage.Revocation{
+				Of:  storage.Selector{ConnectorID: in.Identity.ConnectorID, UserID: in.Identity.UserID},
+				Now: epoch, Before: epoch, Reason: "because", Limit: 10,
+			})
+			return err
+		},
+		"EndSessions": func(ctx context.Context) error {
+			_, err := s.EndSessions(ctx, storage.SessionEnd{
+				Of: storage.Selector{SID: in.Session.SID}, Before: epoch, With: ending([]string{"a"}, []string{"a"}), Limit: 10,
+			})
+			return err
+		},
+		"GrantsOf": func(ctx context.Context) error {
+			_, err := s.GrantsOf(ctx, storage.Holding{ConnectorID: "a", UserID: "b", Now: epoch, Limit: 10})
+			return err
+		},
+		"SessionsOf": func(ctx context.Context) error {
+			_, err := s.SessionsOf(ctx, storage.Holding{ConnectorID: "a", UserID: "b", Now: epoch, Limit: 10})
 			return err
 		},
 		"RecheckIdentity": func(ctx context.Context) error { return s.RecheckIdentity(ctx, in.Identity, []byte{1}) },

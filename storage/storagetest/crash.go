@@ -67,7 +67,7 @@ func Transition(ctx context.Context, name string, s storage.Store, scene Scene) 
 
 // others are no steps: they change nothing, so that a crash leaves nothing, or have
 // a test of their own.
-var others = []string{"Session", "Grant", "Consent", "LoginFailures", "SigningKeys", "Ping", "Close", masterSecret, takeArrival}
+var others = []string{"Session", "SessionsOf", "Grant", "GrantsOf", "Consent", "LoginFailures", "SigningKeys", "Ping", "Close", masterSecret, takeArrival}
 
 // RunCrashes crashes every transition of the contract before each of its parts,
 // until it gets through. The database must show all of it or nothing of it,

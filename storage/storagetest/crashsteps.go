@@ -80,6 +80,13 @@ var steps = map[string]step{
 			return err
 		},
 	},
+	"EndSessions": {
+		prepare: signedIn,
+		do: func(ctx context.Context, s storage.Store, scene Scene) error {
+			_, err := endAll(ctx, s, storage.Selector{SID: scene.In.Session.SID}, 10, scene.Next.Ending)
+			return err
+		},
+	},
 	"Authorize": {
 		prepare: signedIn,
 		do: func(ctx context.Context, s storage.Store, scene Scene) error {
@@ -113,13 +120,13 @@ var steps = map[string]step{
 			return err
 		},
 	},
-	"RevokeGrantsOf": {
+	"RevokeGrants": {
 		prepare: func(t *testing.T, s storage.Store, scene *Scene) {
 			codeRedeemed(t, s, scene)
 			must(t, s.Authorize(t.Context(), scene.Authorization))
 		},
 		do: func(ctx context.Context, s storage.Store, scene Scene) error {
-			_, err := s.RevokeGrantsOf(ctx, scene.In.Identity.ConnectorID, scene.In.Identity.UserID, epoch, scene.Name)
+			_, err := revokeOf(ctx, s, scene.In.Identity.ConnectorID, scene.In.Identity.UserID, epoch, scene.Name)
 			return err
 		},
 	},

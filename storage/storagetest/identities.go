@@ -224,7 +224,7 @@ var personTests = map[string]func(*testing.T, Database){
 		_, err := s.RevokeGrant(t.Context(), revoked.Grant.ID, epoch, "first")
 		must(t, err)
 		for i, count := range []int{2, 0} {
-			ended, err := s.RevokeGrantsOf(t.Context(), in.Grant.ConnectorID, in.Grant.UserID, now.Add(time.Duration(i)), "gone "+odd)
+			ended, err := revokeOf(t.Context(), s, in.Grant.ConnectorID, in.Grant.UserID, now.Add(time.Duration(i)), "gone "+odd)
 			must(t, err)
 			equal(t, ended, count)
 		}
@@ -235,7 +235,7 @@ var personTests = map[string]func(*testing.T, Database){
 			equal(t, grantOf(t, s, grant.ID), grant)
 		}
 		for _, a := range others {
-			ended, err := s.RevokeGrantsOf(t.Context(), a.Grant.ConnectorID, a.Grant.UserID, now, "each alone")
+			ended, err := revokeOf(t.Context(), s, a.Grant.ConnectorID, a.Grant.UserID, now, "each alone")
 			must(t, err)
 			equal(t, ended, 1)
 		}
@@ -246,7 +246,7 @@ var personTests = map[string]func(*testing.T, Database){
 	"a login afterwards is a new one": func(t *testing.T, open Database) {
 		s := open(t)
 		in := redeemed(t, s)
-		_, err := s.RevokeGrantsOf(t.Context(), in.Grant.ConnectorID, in.Grant.UserID, epoch, "gone")
+		_, err := revokeOf(t.Context(), s, in.Grant.ConnectorID, in.Grant.UserID, epoch, "gone")
 		must(t, err)
 		a := authorization(in)
 		must(t, s.Authorize(t.Context(), a))
@@ -257,17 +257,17 @@ var personTests = map[string]func(*testing.T, Database){
 	"nobody has no grants, and what is not text is invalid": func(t *testing.T, open Database) {
 		s := open(t)
 		in := seed(t, s)
-		ended, err := s.RevokeGrantsOf(t.Context(), "nobody", "", epoch, "gone")
+		ended, err := revokeOf(t.Context(), s, "nobody", "", epoch, "gone")
 		must(t, err)
 		equal(t, ended, 0)
 		connector, user := in.Grant.ConnectorID, in.Grant.UserID
 		for _, bad := range notText {
 			for _, args := range [][3]string{{bad, user, "gone"}, {connector, bad, "gone"}, {connector, user, bad}} {
-				_, err := s.RevokeGrantsOf(t.Context(), args[0], args[1], epoch, args[2])
+				_, err := revokeOf(t.Context(), s, args[0], args[1], epoch, args[2])
 				want(t, err, storage.ErrInvalid)
 			}
 		}
-		_, err = s.RevokeGrantsOf(t.Context(), connector, strings.Repeat("a", storage.MaxKey+1), epoch, "gone")
+		_, err = revokeOf(t.Context(), s, connector, strings.Repeat("a", storage.MaxKey+1), epoch, "gone")
 		want(t, err, storage.ErrInvalid)
 		equal(t, grantOf(t, s, in.Grant.ID), *in.Grant)
 	},

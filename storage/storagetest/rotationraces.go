@@ -164,7 +164,7 @@ var rotationRaceTests = map[string]func(*testing.T, Database){
 			grant := grants[i%len(grants)]
 			switch i % 4 {
 			case 0:
-				n, err := s.RevokeGrantsOf(t.Context(), grant.ConnectorID, grant.UserID, epoch, fmt.Sprint("all ", i))
+				n, err := revokeOf(t.Context(), s, grant.ConnectorID, grant.UserID, epoch, fmt.Sprint("all ", i))
 				ended.Add(int64(n))
 				return err
 			case 1:
@@ -290,13 +290,23 @@ func (c *chain) revoke(ctx context.Context, s storage.Store) error {
 		if did, err := s.RevokeGrant(ctx, c.in.Grant.ID, epoch, "one"); err != nil || !did {
 			return fmt.Errorf("revoked: %v, %w", did, err)
 		}
-	} else if n, err := s.RevokeGrantsOf(ctx, c.in.Grant.ConnectorID, c.in.Grant.UserID, epoch, "all"); err != nil || n != 1 {
+	} else if n, err := revoke(ctx, s, selectorOf(*c.in.Grant), epoch, "all", 1+rand.N(10)); err != nil || n != 1 {
 		return fmt.Errorf("revoked: %d, %w", n, err)
 	}
 	c.ended.Store(true)
 	grant, _, err := s.Grant(ctx, c.in.Grant.ID, epoch)
 	c.last = grant.Generation
 	return err
+}
+
+// selectorOf is one of the selectors that match a grant, and nobody else's: other
+// chains are driven beside it.
+func selectorOf(g storage.Grant) storage.Selector {
+	all := []storage.Selector{
+		{GrantID: g.ID}, {SID: g.SID}, {ConnectorID: g.ConnectorID, UserID: g.UserID}, {ConnectorID: g.ConnectorID},
+		{ClientID: g.ClientID},
+	}
+	return all[rand.N(len(all))]
 }
 
 func (c *chain) rotate(ctx context.Context, s storage.Store) error {
@@ -313,6 +323,9 @@ func (c *chain) rotate(ctx context.Context, s storage.Store) error {
 			}
 		} else if isConflict(err) {
 			grant, _, err = s.Grant(ctx, r.ID, epoch)
+		}
+		if err == nil && !grant.RevokedAt.IsZero() && c.moved.Load() < c.until {
+			err = fmt.Errorf("revoked by somebody else: %s", grant.RevokedReason)
 		}
 		if err != nil || !grant.RevokedAt.IsZero() {
 			return err

@@ -47,6 +47,8 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"logout", logoutTests},
 		{"arrivals", arrivalTests},
 		{"races of logout", logoutRaceTests},
+		{"revocation", revocationTests},
+		{"races of revocation", revocationRaceTests},
 		{"cancellation", cancellationTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {

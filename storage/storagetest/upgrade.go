@@ -41,7 +41,7 @@ func (v Version1) Works(t *testing.T, s storage.Store) {
 			equal(t, moved, rotated(grant, r))
 		})
 	}
-	ended, err := s.RevokeGrantsOf(t.Context(), "connector", "user", v.CheckedAt, "gone")
+	ended, err := revokeOf(t.Context(), s, "connector", "user", v.CheckedAt, "gone")
 	must(t, err)
 	equal(t, ended, 3)
 	for name, hash := range map[string][32]byte{"session": v.Session, "late session": v.LateSession} {

@@ -11,7 +11,7 @@ import (
 // Connector is an upstream that knows who people are. The field of its type is
 // set, the others are nil.
 type Connector struct {
-	// Type says what kind it is: local, oidc, saml.
+	// Type says what kind it is: local, ldap, saml, oidc, github.
 	Type string `mapstructure:"type"`
 	// ID is part of every `sub` of its people: never change it. Required.
 	ID string `mapstructure:"id"`
@@ -41,8 +41,12 @@ type Connector struct {
 	Policy string `mapstructure:"policy" config:"literal"`
 	// Local is config: of the type local.
 	Local *Local `mapstructure:"local" config:"variant"`
+	// LDAP is config: of the type ldap.
+	LDAP *LDAP `mapstructure:"ldap" config:"variant"`
 	// OIDC is config: of the type oidc.
 	OIDC *OIDC `mapstructure:"oidc" config:"variant"`
+	// GitHub is config: of the type github.
+	GitHub *GitHub `mapstructure:"github" config:"variant"`
 	// SAML is config: of the type saml.
 	SAML *SAML `mapstructure:"saml" config:"variant"`
 }
@@ -120,8 +124,14 @@ func (c *checker) connector(path string, conn *Connector, ids, domains unique) {
 	if conn.Local != nil {
 		c.people(path+".config.passwords", conn.Local.Passwords)
 	}
+	if conn.LDAP != nil {
+		c.ldap(path+".config", conn.LDAP)
+	}
 	if conn.OIDC != nil {
 		c.oidc(path+".config", conn)
+	}
+	if conn.GitHub != nil {
+		c.github(path+".config", conn.GitHub)
 	}
 	if conn.SAML != nil {
 		c.saml(path, conn)

@@ -10,6 +10,7 @@ var dexKeys = map[string]string{
 	"mfa":                                  "second factors belong to the upstream; remove the block",
 	"templates":                            "use frontend.dir to replace pages",
 	"connectors.config.claimModifications": "say the same in claims.groups, beside config",
+	"connectors.config.kerberos":           "there is no Kerberos sign-in; remove the block",
 	"connectors.config.hostedDomains":      "say the same in policy, beside config",
 	"connectors.config.insecureSkipSignatureValidation": "whoever reaches the callback could sign in as anybody; give the provider's certificate in ca, and remove the key",
 	"connectors.grantTypes":                             "remove the key",
@@ -29,8 +30,8 @@ var dexKeys = map[string]string{
 var dexTypes = map[string]map[string]bool{
 	"storage": set("memory", "etcd", "kubernetes", "mysql"),
 	"signer":  set("vault"),
-	"connectors": set("atlassian-crowd", "authproxy", "bitbucket-cloud", "gitea", "github", "gitlab", "google",
-		"keystone", "ldap", "linkedin", "microsoft", "mockCallback", "mockPassword", "oauth", "openshift"),
+	"connectors": set("atlassian-crowd", "authproxy", "bitbucket-cloud", "gitea", "gitlab", "google",
+		"keystone", "linkedin", "microsoft", "mockCallback", "mockPassword", "oauth", "openshift"),
 }
 
 var position = regexp.MustCompile(`\[\d+\]`)

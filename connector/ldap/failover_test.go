@@ -1,0 +1,191 @@
+package ldap_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/connector/ldap"
+	"github.com/countersign/countersign/connector/ldaptest"
+)
+
+// pair is two servers with the same people.
+func pair(t *testing.T) []*ldaptest.Server {
+	t.Helper()
+	var servers []*ldaptest.Server
+	for range 2 {
+		s := ldaptest.Start(t, ldaptest.Options{})
+		s.Person(t, "bob", password)
+		s.Group(t, "devs", ldaptest.PersonDN("bob"))
+		servers = append(servers, s)
+	}
+	return servers
+}
+
+func byUID(c *ldap.Config) { c.User.IDAttr = "uid" }
+
+// load signs people in, until the function it returns is called, which returns how
+// many did. Nobody fails, and nobody waits longer than the deadline.
+func load(t *testing.T, c *ldap.Connector) (count *atomic.Int64, stop func()) {
+	t.Helper()
+	count = new(atomic.Int64)
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				bounded, cancel := context.WithTimeout(context.Background(), deadline)
+				who, err := c.Login(bounded, "bob", password)
+				cancel()
+				if err != nil || !slices.Equal(who.Groups, []string{"devs"}) {
+					t.Errorf("after %d logins: %q, %v", count.Load(), who.Groups, err)
+					return
+				}
+				count.Add(1)
+			}
+		})
+	}
+	return count, func() { cancel(); all.Wait() }
+}
+
+// deadline is for one login in the tests: long, since the machine may be busy.
+const deadline = 20 * time.Second
+
+func patient(c *ldap.Config) { c.Timeout = deadline }
+
+func await(t *testing.T, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not happen")
+		}
+	}
+}
+
+// A server is killed, and later the other: nobody who signs in meanwhile notices.
+func TestKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	servers := pair(t)
+	c := open(t, servers, byUID, patient)
+	run(t, c)
+	count, stop := load(t, c)
+	after := func(n int64) { n += count.Load(); await(t, func() bool { return t.Failed() || count.Load() >= n }) }
+	after(50)
+	servers[0].Kill()
+	after(50)
+	if err := servers[0].Restart(); err != nil {
+		t.Fatal(err)
+	}
+	after(50)
+	await(t, func() bool { return c.Ready() == nil })
+	// The first is asked again as soon as it was seen, so that the other may go.
+	await(t, func() bool { return servers[0].Connections(t) > 1 })
+	servers[1].Kill()
+	after(50)
+	stop()
+}
+
+// A server that keeps its connections and says nothing is left for the other.
+func TestFrozen(t *testing.T) {
+	t.Parallel()
+	servers := pair(t)
+	c := open(t, servers, byUID, func(c *ldap.Config) { c.Timeout = 6 * time.Second })
+	login(t, c, "bob") // there are connections now
+	servers[0].Freeze()
+	t.Cleanup(servers[0].Thaw)
+	// One waits for the first server; asked every time, it would take minutes.
+	for range 100 {
+		login(t, c, "bob")
+	}
+	if err := c.Ready(); err != nil {
+		t.Errorf("one of two is enough: %v", err)
+	}
+	servers[1].Freeze()
+	t.Cleanup(servers[1].Thaw)
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := c.Login(short, "bob", password); !errors.Is(err, connector.ErrUpstream) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("nobody answers: %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := c.Login(gone, "bob", password); !errors.Is(err, context.Canceled) || errors.Is(err, connector.ErrUpstream) {
+		t.Errorf("somebody went away: %v", err)
+	}
+}
+
+// A server that is not there at the start is there as soon as it is, and says why
+// it is not until then.
+func TestStartWhileDown(t *testing.T) {
+	s := ldaptest.Start(t, ldaptest.Options{})
+	s.Person(t, "bob", password)
+	s.Kill()
+	c := open(t, one(s))
+	if err := c.Ready(); err == nil {
+		t.Error("it is ready before it was asked")
+	}
+	run(t, c)
+	await(t, func() bool { return strings.Contains(c.Ready().Error(), "refused") })
+	if _, err := c.Login(t.Context(), "bob", password); !errors.Is(err, connector.ErrUpstream) {
+		t.Errorf("nobody is there: %v", err)
+	}
+	if _, err := c.Refresh(t.Context(), connector.Identity{UserID: "bob"}); !errors.Is(err, connector.ErrUpstream) {
+		t.Errorf("nobody is there: %v", err)
+	}
+	if err := s.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	login(t, c, "bob")
+	await(t, func() bool { return c.Ready() == nil })
+}
+
+// Connections that were kept over a restart of the only server are replaced.
+func TestRestarted(t *testing.T) {
+	s := ldaptest.Start(t, ldaptest.Options{})
+	s.Person(t, "bob", password)
+	c := open(t, one(s))
+	for range 5 {
+		login(t, c, "bob")
+		s.Kill()
+		if err := s.Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	login(t, c, "bob")
+}
+
+// A service account that is refused is not tried at every login: that would lock it.
+// Nobody's password is called wrong for it.
+func TestServiceAccountRefused(t *testing.T) {
+	s := ldaptest.Start(t, ldaptest.Options{Config: "loglevel 256"})
+	s.Person(t, "bob", password)
+	var mu sync.Mutex
+	now := time.Now()
+	c := open(t, one(s), func(c *ldap.Config) {
+		c.BindPassword = "wrong"
+		c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	})
+	before := s.Operations(t, "Bind")
+	for range 20 {
+		if _, err := c.Login(t.Context(), "bob", password); !errors.Is(err, connector.ErrUpstream) || errors.Is(err, connector.ErrInvalidCredentials) || !strings.Contains(err.Error(), "service account") {
+			t.Fatal(err)
+		}
+	}
+	if got := s.Operations(t, "Bind"); got != before+2 { // one is this question's own
+		t.Errorf("%d binds, %d before", got, before)
+	}
+	before = s.Operations(t, "Bind")
+	mu.Lock()
+	now = now.Add(31 * time.Second)
+	mu.Unlock()
+	_, _ = c.Login(t.Context(), "bob", password)
+	if got := s.Operations(t, "Bind"); got != before+2 {
+		t.Errorf("%d binds after a while, %d before", got, before)
+	}
+}
