@@ -1,8 +1,9 @@
 package saml
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"testing"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 // Whatever is posted, nobody is signed in by it who was not in what was signed,
 // and nothing panics.
 func FuzzResponse(f *testing.F) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -27,10 +28,8 @@ func FuzzResponse(f *testing.F) {
 	f.Add([]byte(samltest.Text(signed)))
 	idp.Sign(signed)
 	f.Add([]byte(samltest.Text(signed)))
-	idp.Encrypt(signed, idp.Certificate)
-	f.Add([]byte(samltest.Text(signed)))
 	f.Add([]byte(`<a:b xmlns:a="c"/>`))
-	want := expected{acs: answer.ACS, entityID: "us", issuer: idp.Issuer, key: key, now: now}
+	want := expected{acs: answer.ACS, entityID: "us", issuer: idp.Issuer, now: now}
 	want.certificates = append(want.certificates, idp.Certificate)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		a, err := read(text, want)
