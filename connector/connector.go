@@ -96,6 +96,8 @@ type Refresher interface {
 	// whom it described as before (without AMR and Claims). The UserID never
 	// changes. What it returns as Secret takes the place of before's. Its error is
 	// or wraps ErrGone, ErrCannotAsk, *DeniedError or ErrUpstream, or is ctx.Err().
+	// Of a SecretRefresher, a Secret that comes with ErrUpstream takes the place of
+	// before's, too: it was changed before the upstream failed.
 	//
 	// Callers see to it that a person with a Secret is asked about once at a time,
 	// also by several processes.

@@ -322,6 +322,23 @@ func people(t *testing.T, passwords ...local.Password) *local.Connector {
 	return c
 }
 
+// What a client was given ends with it, on the replica that knows it no more.
+func TestClientRemoved(t *testing.T) {
+	onEngines(t, func(t *testing.T, engine string) {
+		db, c := newDatabase(t, engine), new(clock)
+		first := db.replica(t, c)
+		a := first.tokens()
+		without := db.replica(t, c, func(cfg *server.Config) {
+			cfg.Policy.Issuer = first.issuer
+			cfg.Clients = cfg.Clients[1:]
+		})
+		if !first.alive(a.str("access_token")) || without.alive(a.str("access_token")) {
+			t.Error("the access token lives where the client is not known, or not where it is")
+		}
+		without.refresh(a.str("refresh_token")).expect(t, "refreshing", 401, "invalid_client")
+	})
+}
+
 // RFC 7009: effective at the very next use, on every replica.
 func TestRevoke(t *testing.T) {
 	onEngines(t, func(t *testing.T, engine string) {

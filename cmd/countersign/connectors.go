@@ -62,6 +62,8 @@ func newConnector(c config.Connector, logger *slog.Logger) (flow.Connector, erro
 		out.Redirect, err = newOIDC(*c.OIDC, logger)
 	case c.LDAP != nil:
 		out.Password, err = newLDAP(*c.LDAP, c.Timeout, logger)
+	case c.GitHub != nil:
+		out.Redirect, err = newGitHub(*c.GitHub)
 	}
 	return out, err
 }

@@ -22,10 +22,17 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, end := context.WithCancel(context.Background())
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
 	// The first signal asks for an orderly end; the next one is not ours any more,
-	// and ends the process at once.
-	context.AfterFunc(ctx, stop)
+	// and ends the process at once. That holds before anybody can see the end begin:
+	// a context that gave the signals back afterwards could swallow the next.
+	go func() {
+		<-asked
+		signal.Stop(asked)
+		end()
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -207,6 +207,23 @@ func TestRefreshFails(t *testing.T) {
 	}
 }
 
+// A refresh token that was rotated before something else failed is not lost.
+func TestRotationBeforeFailure(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*fakeProvider){
+		"the id_token":          func(p *fakeProvider) { p.claims["exp"] = 1 },
+		"the userinfo endpoint": func(p *fakeProvider) { p.token["id_token"] = "" },
+	} {
+		p := newProvider(t)
+		p.token["refresh_token"] = "refresh-2"
+		change(p)
+		who, err := p.connect().Refresh(t.Context(), connector.Identity{UserID: "subject", Secret: []byte(`{"r":"refresh-1","s":"subject"}`)})
+		if !errors.Is(err, connector.ErrUpstream) || who.UserID != "subject" || string(who.Secret) != `{"r":"refresh-2","s":"subject"}` {
+			t.Errorf("%s fails: %+v, %v", name, who, err)
+		}
+	}
+}
+
 // Tokens that must not sign anybody in.
 func TestHostileTokens(t *testing.T) {
 	t.Parallel()

@@ -39,6 +39,20 @@ func (c *Connector) Refresh(ctx context.Context, before connector.Identity) (con
 	if err != nil {
 		return connector.Identity{}, refused(err)
 	}
+	who, err := c.refreshed(ctx, p, k, tokens)
+	if err != nil && tokens.RefreshToken != "" && len(tokens.RefreshToken) <= maxToken {
+		// The provider has rotated its token already: what failed may be tried again
+		// with the new one, and not with the old.
+		k.RefreshToken = tokens.RefreshToken
+		if who.Secret, _ = json.Marshal(k); who.UserID == "" {
+			who.UserID = before.UserID
+		}
+	}
+	return who, err
+}
+
+// refreshed is who a person is by the tokens of a refresh.
+func (c *Connector) refreshed(ctx context.Context, p *provider, k kept, tokens *oauth2.Token) (connector.Identity, error) {
 	claims := map[string]any{"sub": k.Subject}
 	if raw, _ := tokens.Extra("id_token").(string); raw != "" {
 		t, all, err := c.verify(ctx, p, raw)

@@ -9,11 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/countersign/countersign/storage/storagetest/freeport"
 )
 
 // patience is how long starting and stopping may take: far longer than either does.
@@ -142,12 +145,11 @@ func (s *Server) stop(t testing.TB) {
 // freeAddress is one that nobody listens at.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // output collects what a process prints while others read it.

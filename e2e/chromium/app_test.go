@@ -40,6 +40,8 @@ type app struct {
 	mu      sync.Mutex
 	pending map[string]login // by state
 	results map[string]string
+	// refreshToken is that of the last login, if it asked for one.
+	refreshToken string
 
 	discover sync.Once
 	provider *oidc.Provider
@@ -222,6 +224,9 @@ func (a *app) verify(r *http.Request) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("exchange: %w", err)
 	}
+	a.mu.Lock()
+	a.refreshToken = token.RefreshToken
+	a.mu.Unlock()
 	raw, _ := token.Extra("id_token").(string)
 	idToken, err := a.provider.Verifier(&oidc.Config{ClientID: a.id}).Verify(ctx, raw)
 	if err != nil {
@@ -256,4 +261,26 @@ func (a *app) yaml(name string) string {
 		secret = "secret: " + a.secret
 	}
 	return fmt.Sprintf("- {id: %s, name: %s, %s, redirectURIs: ['%s']}\n", a.id, cmp.Or(name, a.id), secret, a.address("/callback"))
+}
+
+// refresh redeems the refresh token, and returns the claims of the new id_token. It
+// verifies all but the nonce, which need not be there.
+func (a *app) refresh(ctx context.Context) (claims map[string]any, err error) {
+	config, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	token, err := config.TokenSource(a.context(ctx), &oauth2.Token{RefreshToken: a.refreshToken}).Token()
+	if err != nil {
+		return nil, err
+	}
+	a.refreshToken = token.RefreshToken
+	raw, _ := token.Extra("id_token").(string)
+	idToken, err := a.provider.Verifier(&oidc.Config{ClientID: a.id}).Verify(a.context(ctx), raw)
+	if err != nil {
+		return nil, err
+	}
+	return claims, idToken.Claims(&claims)
 }

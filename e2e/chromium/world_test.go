@@ -87,6 +87,7 @@ func TestChromium(t *testing.T) {
 		{"badRequests", badRequests},
 		{"cookies", cookies},
 		{"https", https},
+		{"gitHub", gitHub},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -118,7 +119,7 @@ func (w *world) start(config string) {
 	w.t.Helper()
 	w.server = binary.Serve(w.t, config)
 	scheme := "http"
-	if strings.Contains(config, "issuer: https:") {
+	if strings.Contains("\n"+config, "\nissuer: https:") { // not an upstream's
 		scheme = "https"
 	}
 	w.issuer = scheme + "://" + w.server.Address + "/dex"

@@ -21,10 +21,10 @@ var (
 	errStore = errors.New("claiming a recheck")
 )
 
-// claim waits for the right to ask about a person, and returns what the connector
-// is to be told. The error is or wraps errAnswered, errStore or
+// claim waits for the right to ask about a person, and returns what is stored, and
+// what the connector is to be told. The error is or wraps errAnswered, errStore or
 // connector.ErrUpstream.
-func (r *Rechecker) claim(ctx context.Context, s Source, id storage.Identity) (connector.Identity, error) {
+func (r *Rechecker) claim(ctx context.Context, s Source, id storage.Identity) (storage.Identity, connector.Identity, error) {
 	var none connector.Identity
 	for {
 		now := r.cfg.Now().UTC().Truncate(time.Microsecond)
@@ -35,17 +35,18 @@ func (r *Rechecker) claim(ctx context.Context, s Source, id storage.Identity) (c
 		switch {
 		case err == nil && !s.Recheck.Due(found.CheckedAt, now): // another replica has asked
 			r.answers.add(found)
-			return none, errAnswered
+			return id, none, errAnswered
 		case err == nil:
-			return r.known(found, sealed)
+			before, err := r.known(found, sealed)
+			return found, before, err
 		case errors.Is(err, storage.ErrNotFound): // the last grant has expired: the refresh will find that out
-			return none, errAnswered
+			return id, none, errAnswered
 		case !errors.Is(err, storage.ErrConflict) && ctx.Err() == nil:
-			return none, fmt.Errorf("%w: %w", errStore, err)
+			return id, none, fmt.Errorf("%w: %w", errStore, err)
 		}
 		select {
 		case <-ctx.Done():
-			return none, fmt.Errorf("%w: another replica has been asking for too long", connector.ErrUpstream)
+			return id, none, fmt.Errorf("%w: another replica has been asking for too long", connector.ErrUpstream)
 		case <-time.After(claimPause):
 		}
 	}
@@ -58,4 +59,18 @@ func (r *Rechecker) known(i storage.Identity, sealed []byte) (connector.Identity
 		return connector.Identity{}, fmt.Errorf("%w: what it gave cannot be opened, our secrets have changed: %v", connector.ErrUpstream, err)
 	}
 	return identity.Known(i, secret), nil
+}
+
+// keep stores a secret that was changed before the upstream failed, and nothing else.
+func (r *Rechecker) keep(ctx context.Context, found storage.Identity, secret []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	sealed, err := r.cfg.Secrets.Seal(found.ConnectorID, connector.Identity{UserID: found.UserID, Secret: secret})
+	if err == nil {
+		err = r.cfg.Store.RecheckIdentity(ctx, found, sealed)
+	}
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("keeping what the upstream gave before it failed: %w", err)
+	}
+	return nil
 }

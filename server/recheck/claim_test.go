@@ -182,3 +182,49 @@ func TestAccept(t *testing.T) {
 		t.Error("the grant lives")
 	}
 }
+
+// failing changes its secret, and fails then.
+type failing struct {
+	onceDirectory
+	fails bool
+}
+
+func (d *failing) Refresh(ctx context.Context, before connector.Identity) (connector.Identity, error) {
+	who, err := d.onceDirectory.Refresh(ctx, before)
+	if err == nil && d.fails {
+		return connector.Identity{Secret: who.Secret}, fmt.Errorf("%w: in between", connector.ErrUpstream)
+	}
+	return who, err
+}
+
+// A secret that was changed just before the upstream or the operator's rules failed is
+// kept, and nothing else.
+func TestSecretChangedBeforeFailure(t *testing.T) {
+	w := newWorld(t)
+	d := &failing{fails: true}
+	id, person := w.signIn("once", "jane")
+	w.keep(person, "secret 0")
+	known := w.identity(id)
+	var broken error
+	r := w.rechecker(map[string]connector.Refresher{"once": d}, func(c *recheck.Config) {
+		s := c.Sources["once"]
+		s.Accept = func(who connector.Identity) (connector.Identity, error) { return who, broken }
+		c.Sources["once"] = s
+	})
+	w.advance(after + stale + time.Second)
+	for i, fail := range []func(){func() {}, func() { d.fails, broken = false, connector.ErrUpstream }} {
+		fail()
+		if err := r.Fresh(t.Context(), w.identity(id)); !errors.Is(err, connector.ErrUpstream) {
+			t.Errorf("failure %d: %v", i, err)
+		}
+		now := w.identity(id)
+		if d.secret != i+1 || d.old != 0 || !now.CheckedAt.Equal(known.CheckedAt) || len(now.Groups) != len(known.Groups) {
+			t.Errorf("failure %d: %d questions, %d with an old secret, stored %+v", i, d.secret, d.old, now)
+		}
+		w.advance(time.Minute)
+	}
+	broken = nil
+	if err := r.Fresh(t.Context(), w.identity(id)); err != nil || d.secret != 3 || d.old != 0 || len(w.identity(id).Groups) != 1 {
+		t.Errorf("afterwards: %v, %d questions, %d with an old secret", err, d.secret, d.old)
+	}
+}

@@ -187,11 +187,13 @@ func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) erro
 // so long and no longer. A connector that panics
 // over an answer has failed; it must not end the process.
 func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity) (who connector.Identity, err error) {
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	before := identity.Known(id, nil)
-	if _, once := s.Refresher.(connector.SecretRefresher); once {
-		if before, err = r.claim(ctx, s, id); err != nil {
+	found, before := id, identity.Known(id, nil)
+	_, once := s.Refresher.(connector.SecretRefresher)
+	if once {
+		if found, before, err = r.claim(ctx, s, id); err != nil {
 			return who, err
 		}
 	}
@@ -201,8 +203,12 @@ func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity)
 		}
 	}()
 	who, err = s.Refresher.Refresh(ctx, before)
+	changed := who.Secret
 	if err == nil && s.Accept != nil {
 		who, err = s.Accept(who)
+	}
+	if once && len(changed) > 0 && errors.Is(err, connector.ErrUpstream) {
+		err = errors.Join(err, r.keep(whole, found, changed))
 	}
 	return who, err
 }

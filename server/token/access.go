@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/storage"
 )
@@ -40,6 +41,14 @@ func (e *Endpoint) verifyAccessToken(ctx context.Context, token string, now time
 	}
 	if g, id, err = e.grantOf(ctx, t.GrantID, now, oauth.ErrInvalidToken()); err == nil {
 		err = oauth.CheckAccessGrant(g, now)
+	}
+	if err != nil {
+		return t, g, id, err
+	}
+	// A client that was removed has nothing to ask any more.
+	client, err := clients.Lookup(ctx, e.cfg.Clients, g.ClientID)
+	if err == nil && client == nil {
+		err = oauth.ErrInvalidToken()
 	}
 	return t, g, id, err
 }

@@ -299,11 +299,12 @@ func (c *chain) revoke(ctx context.Context, s storage.Store) error {
 	return err
 }
 
-// selectorOf is one of the selectors that match a grant.
+// selectorOf is one of the selectors that match a grant, and nobody else's: other
+// chains are driven beside it.
 func selectorOf(g storage.Grant) storage.Selector {
 	all := []storage.Selector{
 		{GrantID: g.ID}, {SID: g.SID}, {ConnectorID: g.ConnectorID, UserID: g.UserID}, {ConnectorID: g.ConnectorID},
-		{ClientID: g.ClientID}, {Everything: true},
+		{ClientID: g.ClientID},
 	}
 	return all[rand.N(len(all))]
 }
@@ -322,6 +323,9 @@ func (c *chain) rotate(ctx context.Context, s storage.Store) error {
 			}
 		} else if isConflict(err) {
 			grant, _, err = s.Grant(ctx, r.ID, epoch)
+		}
+		if err == nil && !grant.RevokedAt.IsZero() && c.moved.Load() < c.until {
+			err = fmt.Errorf("revoked by somebody else: %s", grant.RevokedReason)
 		}
 		if err != nil || !grant.RevokedAt.IsZero() {
 			return err

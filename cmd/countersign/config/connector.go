@@ -11,7 +11,7 @@ import (
 // Connector is an upstream that knows who people are. The field of its type is
 // set, the others are nil.
 type Connector struct {
-	// Type says what kind it is: ldap, local, oidc.
+	// Type says what kind it is: github, ldap, local, oidc.
 	Type string `mapstructure:"type"`
 	// ID is part of every `sub` of its people: never change it. Required.
 	ID string `mapstructure:"id"`
@@ -45,6 +45,8 @@ type Connector struct {
 	LDAP *LDAP `mapstructure:"ldap" config:"variant"`
 	// OIDC is config: of the type oidc.
 	OIDC *OIDC `mapstructure:"oidc" config:"variant"`
+	// GitHub is config: of the type github.
+	GitHub *GitHub `mapstructure:"github" config:"variant"`
 }
 
 // Local is a list of people with passwords, apart from staticPasswords.
@@ -125,6 +127,9 @@ func (c *checker) connector(path string, conn *Connector, ids, domains unique) {
 	}
 	if conn.OIDC != nil {
 		c.oidc(path+".config", conn)
+	}
+	if conn.GitHub != nil {
+		c.github(path+".config", conn.GitHub)
 	}
 	c.rules(path, conn)
 }

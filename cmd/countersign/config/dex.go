@@ -29,7 +29,7 @@ var dexKeys = map[string]string{
 var dexTypes = map[string]map[string]bool{
 	"storage": set("memory", "etcd", "kubernetes", "mysql"),
 	"signer":  set("vault"),
-	"connectors": set("atlassian-crowd", "authproxy", "bitbucket-cloud", "gitea", "github", "gitlab", "google",
+	"connectors": set("atlassian-crowd", "authproxy", "bitbucket-cloud", "gitea", "gitlab", "google",
 		"keystone", "linkedin", "microsoft", "mockCallback", "mockPassword", "oauth", "openshift", "saml"),
 }
 

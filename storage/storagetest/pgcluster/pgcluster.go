@@ -28,6 +28,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/countersign/countersign/storage/storagetest/freeport"
 )
 
 // Options say how the cluster differs from one for tests that only need SQL.
@@ -137,7 +139,7 @@ func start(o Options, c *Cluster, fill func(*Cluster) error) (_ *Cluster, err er
 	if err = fill(c); err != nil {
 		return nil, err
 	}
-	if c.port, err = freePort(); err != nil {
+	if c.port, err = freeport.Find(); err != nil {
 		return nil, err
 	}
 	c.settings = settings(o, c.port, c.dir)
@@ -255,16 +257,6 @@ func (c *Cluster) initialize() error {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	return nil
-}
-
-// freePort asks the system for a port nobody listens on.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // Start starts the server after Stop, on the same port, and waits until it
