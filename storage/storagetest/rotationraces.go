@@ -288,10 +288,10 @@ func (c *chain) revoke(ctx context.Context, s storage.Store) error {
 	}
 	if rand.N(2) == 0 {
 		if did, err := s.RevokeGrant(ctx, c.in.Grant.ID, epoch, "one"); err != nil || !did {
-			return fmt.Errorf("revoked: %v, %w", did, err)
+			return fmt.Errorf("revoked: %v, %v", did, err)
 		}
 	} else if n, err := revoke(ctx, s, selectorOf(*c.in.Grant), epoch, "all", 1+rand.N(10)); err != nil || n != 1 {
-		return fmt.Errorf("revoked: %d, %w", n, err)
+		return fmt.Errorf("revoked: %d, %v", n, err)
 	}
 	c.ended.Store(true)
 	grant, _, err := s.Grant(ctx, c.in.Grant.ID, epoch)
