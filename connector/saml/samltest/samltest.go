@@ -192,7 +192,7 @@ func (i *IdP) Encrypt(response *etree.Element, to *x509.Certificate) {
 	data.CreateAttr("Type", "http://www.w3.org/2001/04/xmlenc#Element")
 	encrypted := etree.NewElement("saml:EncryptedAssertion")
 	encrypted.AddChild(data)
-	response.InsertChild(plain, encrypted)
+	response.InsertChildAt(plain.Index(), encrypted)
 	response.RemoveChild(plain)
 }
 
