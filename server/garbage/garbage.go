@@ -122,11 +122,24 @@ func New(cfg Config) (*Collector, error) {
 	return &Collector{cfg: cfg, holder: hex.EncodeToString(holder[:]), from: map[storage.Table]time.Time{}}, nil
 }
 
-// Run does a round at each interval, until ctx is done.
+// Run does a round at each interval, until ctx is done. Then somebody else may go on
+// at once.
 func (c *Collector) Run(ctx context.Context) {
+	defer c.release(ctx)
 	for wait(ctx, c.pause()) == nil {
 		c.report(ctx, c.Round(ctx))
 	}
+}
+
+// releaseTimeout bounds the last thing that a process does here.
+const releaseTimeout = time.Second
+
+// release gives the lease back, if this replica has it. A lease that cannot be given
+// back ends by itself.
+func (c *Collector) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	_ = c.cfg.Store.ReleaseLease(ctx, leaseName, c.holder)
 }
 
 // pause is about the interval, so that replicas do not ask for the lease in step.

@@ -357,6 +357,25 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Whoever ends leaves the rest to the next one at once.
+func TestRunGivesTheLeaseBack(t *testing.T) {
+	s := openSite(t)
+	s.fill(t, t0.Add(-2*garbage.Grace))
+	ctx, cancel := context.WithCancel(t.Context())
+	first, l := newCollector(t, s, s.clock, func(c *garbage.Config) { c.Interval = time.Millisecond })
+	ended := make(chan struct{})
+	go func() { defer close(ended); first.Run(ctx) }()
+	l.await(t, "login_failures=1")
+	cancel()
+	<-ended
+	s.fill(t, t0.Add(-2*garbage.Grace))
+	next, l := newCollector(t, s, s.clock)
+	if err := next.Round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.await(t, "login_failures=1")
+}
+
 // The end does not wait for the pause between two batches, and is no failure.
 func TestRunEndsInTheMiddle(t *testing.T) {
 	s := openSite(t)
