@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/countersign/countersign/e2e/script"
@@ -121,6 +122,19 @@ func (s *server) stop() {
 		return
 	}
 	_ = s.cmd.Process.Kill() // it may have ended
+	_ = s.cmd.Wait()
+	s.cmd = nil
+}
+
+// end asks the program to end, as an operator does, so that what it has leased is
+// free for the next one at once.
+func (s *server) end() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	hurry := time.AfterFunc(time.Minute, func() { _ = s.cmd.Process.Kill() })
+	defer hurry.Stop()
 	_ = s.cmd.Wait()
 	s.cmd = nil
 }
