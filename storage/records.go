@@ -161,6 +161,15 @@ type Grant struct {
 	IPAddress string
 }
 
+// Rotated is what Grants.RotateGrant returns of a grant: without what only the
+// redemption of its code and the page about devices need. Rotations are most of
+// what a store does, and every value costs.
+func (g Grant) Rotated() Grant {
+	g.RedirectURI, g.Nonce, g.CodeChallenge, g.CodeChallengeMethod = "", "", "", ""
+	g.CreatedAt, g.CodeExpiresAt, g.UserAgent, g.IPAddress = time.Time{}, time.Time{}, "", ""
+	return g
+}
+
 // Redemption is the argument of Grants.RedeemCode.
 type Redemption struct {
 	ID  GrantID

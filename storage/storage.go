@@ -157,8 +157,8 @@ type Grants interface {
 	RedeemCode(ctx context.Context, in Redemption) error
 
 	// RotateGrant moves a grant from the generation of its newest refresh token
-	// to the next, and returns it as it is then, with its identity: it sets
-	// Generation to Next, RefreshedAt to Now, and RefreshedUserAgent and
+	// to the next, and returns it as it is then (Grant.Rotated), with its identity:
+	// it sets Generation to Next, RefreshedAt to Now, and RefreshedUserAgent and
 	// RefreshedIPAddress, if and only if the grant belongs to ClientID, is at
 	// Generation, was redeemed, is neither revoked nor expired at Now, has a
 	// RefreshedAt after UsedAfter, and its identity has a CheckedAt after the

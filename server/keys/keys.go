@@ -15,7 +15,6 @@ package keys
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -139,11 +138,7 @@ func (k *Keys) Sign(alg, typ string, claims any) (compact, kid string, err error
 	if with == nil {
 		return "", "", fmt.Errorf("signing: no key for %s is loaded", alg)
 	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		return "", "", fmt.Errorf("encoding claims: %w", err)
-	}
-	compact, err = with.sign(typ, payload)
+	compact, err = with.sign(typ, claims)
 	return compact, with.row.KID, err
 }
 

@@ -1,9 +1,7 @@
 package oauth
 
 import (
-	"maps"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/countersign/countersign/storage"
@@ -28,18 +26,29 @@ func (p parameters) repeated(name string) bool { return len(p[name]) > 1 }
 // appendix B) or hold a NUL, which no parameter may and no database stores.
 // "resource" may repeat (RFC 8707 section 2).
 func (p parameters) check() *Error {
-	for _, name := range slices.Sorted(maps.Keys(p)) {
-		values := p[name]
-		if len(values) > 1 && name != "resource" {
-			return refuse(InvalidRequest, "parameter "+printable(name)+" is given more than once")
-		}
-		for _, v := range values {
-			if !storage.IsText(v) {
-				return refuse(InvalidRequest, "parameter "+printable(name)+" is not valid UTF-8 text")
-			}
+	first, fault := "", ""
+	for name, values := range p {
+		if found := faultOf(name, values); found != "" && (fault == "" || name < first) {
+			first, fault = name, found
 		}
 	}
-	return nil
+	if fault == "" {
+		return nil
+	}
+	return refuse(InvalidRequest, "parameter "+printable(first)+" is "+fault)
+}
+
+// faultOf is what is wrong with a parameter, "" if nothing is.
+func faultOf(name string, values []string) string {
+	if len(values) > 1 && name != "resource" {
+		return "given more than once"
+	}
+	for _, v := range values {
+		if !storage.IsText(v) {
+			return "not valid UTF-8 text"
+		}
+	}
+	return ""
 }
 
 // words splits a list that is delimited by spaces, and by nothing else that looks

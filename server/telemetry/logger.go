@@ -1,10 +1,13 @@
 package telemetry
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // NewLogger makes the logger of the configuration: level debug, info, warn or
@@ -18,14 +21,61 @@ func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := &slog.HandlerOptions{Level: least, ReplaceAttr: render}
+	var made func(io.Writer, *slog.HandlerOptions) slog.Handler
 	switch strings.ToLower(format) {
 	case "", "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
+		made = func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(w, o) }
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+		made = func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, o) }
+	default:
+		return nil, fmt.Errorf("log format %q is neither text nor json", format)
 	}
-	return nil, fmt.Errorf("log format %q is neither text nor json", format)
+	w = &serial{w: w}
+	return slog.New(handler{
+		plain:    made(w, &slog.HandlerOptions{Level: least}),
+		rendered: made(w, &slog.HandlerOptions{Level: least, ReplaceAttr: render}),
+	}), nil
+}
+
+// handler asks for the rendering of attributes only where there is something to
+// render, which is in few records: slog is faster without.
+type handler struct{ plain, rendered slog.Handler }
+
+func (h handler) Enabled(ctx context.Context, l slog.Level) bool { return h.plain.Enabled(ctx, l) }
+
+func (h handler) Handle(ctx context.Context, r slog.Record) error {
+	to := h.plain
+	r.Attrs(func(a slog.Attr) bool {
+		if renders(a) {
+			to = h.rendered
+		}
+		return to == h.plain
+	})
+	return to.Handle(ctx, r)
+}
+
+// WithAttrs renders what is written with each record.
+func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	if slices.ContainsFunc(attrs, renders) {
+		h.plain = h.rendered
+	}
+	return handler{h.plain.WithAttrs(attrs), h.rendered.WithAttrs(attrs)}
+}
+
+func (h handler) WithGroup(name string) slog.Handler {
+	return handler{h.plain.WithGroup(name), h.rendered.WithGroup(name)}
+}
+
+// serial lets two handlers write to one place: each has a lock of its own.
+type serial struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *serial) Write(line []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(line)
 }
 
 func logLevel(name string) (slog.Level, error) {
@@ -47,6 +97,20 @@ var secretNames = setOf(
 	"password", "secret", "client_secret", "token", "access_token", "refresh_token", "id_token",
 	"code_verifier", "authorization", "cookie", "set-cookie", "assertion", "samlresponse",
 )
+
+// renders reports whether render may change an attribute or one inside it. What
+// resolves itself may be anything.
+func renders(a slog.Attr) bool {
+	switch a.Value.Kind() {
+	case slog.KindDuration, slog.KindLogValuer:
+		return true
+	case slog.KindGroup:
+		if slices.ContainsFunc(a.Value.Group(), renders) {
+			return true
+		}
+	}
+	return secretNames[strings.ToLower(a.Key)]
+}
 
 // render withholds secrets, and gives durations their unit: JSON would have them
 // as a number of nanoseconds.

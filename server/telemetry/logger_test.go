@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +40,65 @@ func TestSecretAttributesAreWithheld(t *testing.T) {
 		if got := log.String(); strings.Contains(got, "S3CRET") || !strings.Contains(got, "jane") {
 			t.Errorf("%s: %s", format, got)
 		}
+	}
+}
+
+type valuer struct{}
+
+func (valuer) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("secret", "S3CRET"), slog.Duration("took", time.Second))
+}
+
+// Wherever it hides: deep in groups, with the logger, behind a value.
+func TestHiddenAttributesAreRendered(t *testing.T) {
+	deep := slog.Group("a", "b", 1, slog.Group("c", "token", "S3CRET", "took", time.Second))
+	for _, format := range []string{"text", "json"} {
+		for name, write := range map[string]func(*slog.Logger){
+			"in groups":            func(l *slog.Logger) { l.Info("m", deep) },
+			"with the logger":      func(l *slog.Logger) { l.With("token", "S3CRET", "took", time.Second).With("n", 1).Info("m") },
+			"in a group of it":     func(l *slog.Logger) { l.WithGroup("g").With(deep).Info("m", "n", 1) },
+			"behind a value":       func(l *slog.Logger) { l.Info("m", "who", valuer{}) },
+			"beside plain records": func(l *slog.Logger) { l.Info("m", "n", 1); l.Info("m", deep) },
+		} {
+			var log bytes.Buffer
+			logger, err := telemetry.NewLogger(&log, "info", format)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(logger)
+			if got := log.String(); strings.Contains(got, "S3CRET") || !strings.Contains(got, "1s") {
+				t.Errorf("%s %s: %s", format, name, got)
+			}
+		}
+	}
+}
+
+// onlyLines fails when it is written to by two at a time; the race detector tells.
+type onlyLines struct{ lines int }
+
+func (o *onlyLines) Write(line []byte) (int, error) {
+	o.lines += bytes.Count(line, []byte("\n"))
+	return len(line), nil
+}
+
+func TestRecordsAreWrittenOneByOne(t *testing.T) {
+	var log onlyLines
+	logger, err := telemetry.NewLogger(&log, "info", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 100 {
+				logger.Info("plain", "n", 1)
+				logger.Info("rendered", "took", time.Second)
+			}
+		})
+	}
+	all.Wait()
+	if log.lines != 800 {
+		t.Errorf("%d lines", log.lines)
 	}
 }
 

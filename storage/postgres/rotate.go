@@ -23,7 +23,8 @@ const rotate = `
 		AND coalesce(g.refreshed_at, g.code_redeemed_at) > $6
 		AND i.connector_id = g.connector_id AND i.user_id = g.user_id
 		AND i.checked_at > coalesce(($10::timestamptz[])[array_position($9::text[], i.connector_id)], '-infinity')
-	RETURNING ` + grantColumns + `, ` + identityColumns
+	RETURNING g.connector_id, g.user_id, g.sid, g.scopes, g.auth_time, g.acr, g.amr, g.code_redeemed_at, g.expires_at,
+		i.name, i.preferred_username, i.email, i.email_verified, i.groups, i.checked_at, i.expires_at`
 
 // RotateGrant implements storage.Grants, in one statement. Whoever waits for
 // another one's rotation or revocation looks at the row again afterwards.
@@ -31,16 +32,21 @@ func (s *Store) RotateGrant(ctx context.Context, in storage.Rotation) (storage.G
 	if err := in.Check(); err != nil {
 		return storage.Grant{}, storage.Identity{}, err
 	}
-	connectors, checkedAfter := make([]string, len(in.CheckedAfter)), make([]time.Time, len(in.CheckedAfter))
-	for i, limit := range in.CheckedAfter {
-		connectors[i], checkedAfter[i] = limit.ConnectorID, limit.After
+	connectors, limits := checkLimits(in.CheckedAfter)
+	// What was asked for is known.
+	g := storage.Grant{
+		ID: in.ID, ClientID: in.ClientID, Generation: in.Next,
+		RefreshedAt: in.Now, RefreshedUserAgent: in.UserAgent, RefreshedIPAddress: in.IPAddress,
 	}
-	var rotated storage.Grant
-	var person storage.Identity
+	var i storage.Identity
 	err := s.transition(ctx, "rotating a grant", func(ctx context.Context, conn *pgx.Conn) error {
 		err := conn.QueryRow(ctx, rotate,
 			[16]byte(in.ID), in.ClientID, in.Generation, in.Next, in.Now, in.UsedAfter,
-			in.UserAgent, in.IPAddress, connectors, checkedAfter).Scan(append(grant(&rotated), identity(&person)...)...)
+			in.UserAgent, in.IPAddress, connectors, limits).
+			Scan(&g.ConnectorID, &g.UserID, &g.SID, stringList{&g.Scopes}, instant{&g.AuthTime}, &g.ACR, stringList{&g.AMR},
+				instant{&g.CodeRedeemedAt}, instant{&g.ExpiresAt},
+				&i.Name, &i.PreferredUsername, &i.Email, &i.EmailVerified, stringList{&i.Groups},
+				instant{&i.CheckedAt}, instant{&i.ExpiresAt})
 		if errors.Is(err, pgx.ErrNoRows) {
 			return storage.ErrConflict
 		}
@@ -49,5 +55,37 @@ func (s *Store) RotateGrant(ctx context.Context, in storage.Rotation) (storage.G
 	if err != nil {
 		return storage.Grant{}, storage.Identity{}, err
 	}
-	return rotated, person, nil
+	i.ConnectorID, i.UserID = g.ConnectorID, g.UserID
+	return g, i, nil
+}
+
+// checkLimits are the limits as two arrays in PostgreSQL's notation (manual,
+// section 8.15.2), the connectors and their times. The driver would make them of
+// slices, with a dozen allocations.
+func checkLimits(all []storage.CheckLimit) (connectors, limits string) {
+	names, times := []byte{'{'}, []byte{'{'}
+	for i, limit := range all {
+		if i > 0 {
+			names, times = append(names, ','), append(times, ',')
+		}
+		names = append(names, '"')
+		for _, c := range []byte(limit.ConnectorID) {
+			if c == '"' || c == '\\' {
+				names = append(names, '\\')
+			}
+			names = append(names, c)
+		}
+		names = append(names, '"')
+		times = appendTime(times, limit.After)
+	}
+	return string(append(names, '}')), string(append(times, '}'))
+}
+
+// appendTime writes a time as an element of an array. The notation has no years
+// before 1, and nothing was checked then.
+func appendTime(to []byte, t time.Time) []byte {
+	if t = t.UTC(); t.Year() < 1 {
+		return append(to, "-infinity"...)
+	}
+	return t.AppendFormat(to, `"2006-01-02 15:04:05.999999Z07:00"`)
 }

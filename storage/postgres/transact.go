@@ -64,37 +64,41 @@ func (s *Store) run(ctx context.Context, doing string, do work, repeatable bool)
 
 // attempt runs work once, with a connection of the pool, and not beyond end.
 func (s *Store) attempt(ctx context.Context, end time.Time, do work) *failure {
-	acquiring, cancel := within(ctx, s.acquireTimeout, end)
-	defer cancel()
-	conn, err := s.pool.Acquire(acquiring)
+	// One context with one timer for both waits: two with a deadline each were a
+	// thirtieth of what a refresh costs.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(min(s.acquireTimeout, time.Until(end)), func() { cancel(context.DeadlineExceeded) })
+	defer timer.Stop()
+	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return &failure{err: err, lost: true}
+		return &failure{err: waited(ctx, "no connection", err), lost: true}
 	}
 	defer conn.Release()
-	answering, cancel := within(ctx, s.statementTimeout, end)
-	defer cancel()
-	if err = do(answering, conn.Conn()); err == nil {
+	timer.Reset(min(s.statementTimeout, time.Until(end)))
+	if err = do(ctx, conn.Conn()); err == nil {
 		return nil
 	}
+	err = waited(ctx, "no answer", err)
 	if conn.Conn().PgConn().TxStatus() == 'E' {
 		// What failed is rolled back already; this frees the connection. If it
 		// fails, Release destroys the connection.
-		_, _ = conn.Exec(answering, "rollback")
+		_, _ = conn.Exec(ctx, "rollback")
 	}
 	if isReadOnly(err) {
 		// The primary has moved: a new connection may find it.
-		_ = conn.Conn().Close(answering)
+		_ = conn.Conn().Close(ctx)
 	}
-	late, closed := answering.Err() != nil, conn.Conn().IsClosed()
+	late, closed := ctx.Err() != nil, conn.Conn().IsClosed()
 	return &failure{err: err, lost: late || closed, broke: closed && !late}
 }
 
-// within bounds ctx by a time from now, and by end.
-func within(ctx context.Context, d time.Duration, end time.Time) (context.Context, context.CancelFunc) {
-	if at := time.Now().Add(d); at.Before(end) {
-		end = at
+// waited says of what failed in vain that it was for the time it took.
+func waited(ctx context.Context, missing string, err error) error {
+	if context.Cause(ctx) == context.DeadlineExceeded {
+		return fmt.Errorf("%s in time: %w", missing, err)
 	}
-	return context.WithDeadline(ctx, end)
+	return err
 }
 
 // pause waits longer with each attempt, and never as long as a competitor; it

@@ -42,7 +42,7 @@ func (s *Store) RotateGrant(ctx context.Context, in storage.Rotation) (storage.G
 	if err != nil {
 		return storage.Grant{}, storage.Identity{}, err
 	}
-	return rotated, person, nil
+	return rotated.Rotated(), person, nil
 }
 
 // checkLimits is the JSON that the statement looks limits up in: pairs of a
