@@ -10,18 +10,20 @@ type Pace struct {
 	First, Least, Most int
 	// Target is how long a batch should take.
 	Target time.Duration
-	// Rest is how much longer than a batch the pause after it is: with 3, a
-	// quarter of the time goes to deleting.
+	// Rest is how much longer than a batch the pause after it is: with 9, a tenth
+	// of the time goes to deleting.
 	Rest int
 	// LongestPause bounds it when a batch was very slow.
 	LongestPause time.Duration
 }
 
-// DefaultPace deletes about ten thousand rows a second where a batch is fast. A
-// batch that takes longer than a few requests is halved.
+// DefaultPace deletes about ten thousand rows a second where a batch is fast, in a
+// tenth of the time. A batch that takes longer than a few requests is halved: so
+// many rows are a burst of the database's log, which everybody who commits waits
+// for.
 var DefaultPace = Pace{
 	First: 100, Least: 25, Most: 1000,
-	Target: 20 * time.Millisecond, Rest: 3, LongestPause: 15 * time.Second,
+	Target: 5 * time.Millisecond, Rest: 9, LongestPause: 15 * time.Second,
 }
 
 // After decides what follows a batch of limit rows that took so long. A clock
