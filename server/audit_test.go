@@ -217,7 +217,7 @@ func TestAuditOfRechecks(t *testing.T) {
 			cfg.Clients[0].AllowedConnectors = []string{"partners"}
 		})
 		narrowed.refresh(tokens[0])
-		says(t, log.expect(t, "a connector that is not allowed", "token.refreshed", "grant.revoked"), "by", "configuration", "reason", "connector_not_allowed")
+		says(t, log.expect(t, "a connector that is not allowed", "token.refreshed", "grant.revoked"), "by", "configuration", "reason", "not_allowed")
 		gone := db.replica(t, c, auditing(&log), func(cfg *server.Config) {
 			cfg.Policy.Issuer = w.issuer
 			cfg.Connectors[0].Password = people(t, local.Password{Email: bob, Hash: hash(t, bobPassword), UserID: "user-bob", Username: "bob"})

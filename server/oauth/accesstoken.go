@@ -91,6 +91,15 @@ type JWTAccessToken struct {
 	AMR      []string `json:"amr,omitempty"`
 }
 
+// AccessTokenUntil is when an access token ends that is issued at now: never after
+// its grant.
+func AccessTokenUntil(p Policy, g storage.Grant, now time.Time) time.Time {
+	if until := now.Add(p.AccessTokenLifetime); until.Before(g.ExpiresAt) {
+		return until
+	}
+	return g.ExpiresAt
+}
+
 // NewJWTAccessToken makes the claims for a grant and those of its scopes. unique makes the jti unique;
 // the jti also names the grant, so that revocation reaches this token.
 func NewJWTAccessToken(p Policy, g storage.Grant, scopes []string, unique [16]byte, now time.Time) JWTAccessToken {
@@ -99,7 +108,7 @@ func NewJWTAccessToken(p Policy, g storage.Grant, scopes []string, unique [16]by
 		Subject:  Subject(g.UserID, g.ConnectorID),
 		Audience: p.Issuer,
 		ClientID: g.ClientID,
-		Expiry:   now.Add(p.AccessTokenLifetime).Unix(),
+		Expiry:   AccessTokenUntil(p, g, now).Unix(),
 		IssuedAt: now.Unix(),
 		JTI:      hex.EncodeToString(g.ID[:]) + "." + hex.EncodeToString(unique[:]),
 		Scope:    strings.Join(scopes, " "),

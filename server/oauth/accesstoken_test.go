@@ -336,3 +336,20 @@ func FuzzAccessToken(f *testing.F) {
 		}
 	})
 }
+
+// An access token ends with its grant at the latest, and says so.
+func TestAccessTokenUntil(t *testing.T) {
+	g := grant()
+	lifetime := policy().AccessTokenLifetime
+	for left, want := range map[time.Duration]time.Duration{
+		2 * lifetime: lifetime, lifetime: lifetime, lifetime - time.Second: lifetime - time.Second, time.Second: time.Second,
+	} {
+		g.ExpiresAt = now.Add(left)
+		if got := oauth.AccessTokenUntil(policy(), g, now); !got.Equal(now.Add(want)) {
+			t.Errorf("%s before its grant's end it is issued for %s, want %s", left, got.Sub(now), want)
+		}
+		if got := oauth.NewJWTAccessToken(policy(), g, g.Scopes, [16]byte{}, now).Expiry; got != now.Add(want).Unix() {
+			t.Errorf("%s before its grant's end a JWT expires at %d", left, got)
+		}
+	}
+}

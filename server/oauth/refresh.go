@@ -195,12 +195,14 @@ func (r RefreshPolicy) repeats(g storage.Grant, t RefreshToken, now time.Time) b
 		t.Generation == g.Generation-1 && now.Before(g.RefreshedAt.Add(r.ReuseInterval))
 }
 
-// CheckRefreshed decides whether a grant may go on that was rotated or repeated:
-// it must have been granted refresh tokens, its person's connector must still be
-// there and allowed for the client, and the audiences it names, whose clients are peers, must still trust the client.
-// Otherwise the grant is to be revoked.
-func CheckRefreshed(g storage.Grant, client storage.Client, connectors []string, peers map[string]storage.Client) error {
+// CheckRefreshed decides whether the configuration lets a grant go on that was
+// rotated or repeated at now: it must have been granted refresh tokens and not be
+// older than they get by now, its person's connector must still be there and
+// allowed for the client, and the audiences it names, whose clients are peers, must
+// still trust the client. Otherwise the grant is to be revoked.
+func CheckRefreshed(p Policy, g storage.Grant, client storage.Client, peers map[string]storage.Client, connectors []string, now time.Time) error {
 	if !IssuesRefreshToken(g) || !allowed(client, g.ConnectorID) || !slices.Contains(connectors, g.ConnectorID) ||
+		!now.Before(g.CodeRedeemedAt.Add(RefreshPolicyOf(p, client).AbsoluteLifetime)) ||
 		checkAudiences(client, g.Scopes, peers) != nil {
 		return ErrInvalidRefreshToken()
 	}

@@ -374,6 +374,15 @@ func TestCheckRefreshed(t *testing.T) {
 		{"all connectors are gone", nil, nil, nil, oauth.InvalidGrant},
 		{"the client may not use it any more", func(_ *storage.Grant, c *storage.Client) { c.AllowedConnectors = []string{"local"} }, all, nil, oauth.InvalidGrant},
 		{"allowed, but gone", func(_ *storage.Grant, c *storage.Client) { c.AllowedConnectors = []string{"ldap"} }, []string{"local"}, nil, oauth.InvalidGrant},
+		{"as old as they get", func(g *storage.Grant, _ *storage.Client) {
+			g.CodeRedeemedAt = now.Add(1 - policy().Refresh.AbsoluteLifetime)
+		}, all, nil, ""},
+		{"older than they get by now", func(g *storage.Grant, _ *storage.Client) {
+			g.CodeRedeemedAt = now.Add(-policy().Refresh.AbsoluteLifetime)
+		}, all, nil, oauth.InvalidGrant},
+		{"younger, and the client's are shorter", func(g *storage.Grant, c *storage.Client) {
+			g.CodeRedeemedAt, c.RefreshTokens.AbsoluteLifetime = now.Add(-time.Hour), time.Hour
+		}, all, nil, oauth.InvalidGrant},
 		{"never offline", func(g *storage.Grant, _ *storage.Client) { g.Scopes = []string{"openid"} }, all, nil, oauth.InvalidGrant},
 		{"an audience that trusts it", func(g *storage.Grant, _ *storage.Client) { g.Scopes = append(g.Scopes, aud+"k8s") }, all, trusting, ""},
 		{"itself as an audience", func(g *storage.Grant, _ *storage.Client) { g.Scopes = append(g.Scopes, aud+"web") }, all, nil, ""},
@@ -385,7 +394,7 @@ func TestCheckRefreshed(t *testing.T) {
 		if test.change != nil {
 			test.change(&g, &c)
 		}
-		err := oauth.CheckRefreshed(g, c, test.connectors, test.peers)
+		err := oauth.CheckRefreshed(policy(), g, c, test.peers, test.connectors, now)
 		if codeOf(err) != test.code {
 			t.Errorf("%s: %v, want %q", test.name, err, test.code)
 		}

@@ -14,7 +14,7 @@ import (
 // accessToken makes the access token of a grant, in the format of the client.
 func (e *Endpoint) accessToken(client storage.Client, g storage.Grant, now time.Time) (string, error) {
 	if oauth.AccessTokenFormat(e.cfg.Policy, client) != oauth.FormatJWT {
-		t := oauth.AccessToken{GrantID: g.ID, ExpiresAt: now.Add(e.cfg.Policy.AccessTokenLifetime), Scopes: g.Scopes}
+		t := oauth.AccessToken{GrantID: g.ID, ExpiresAt: oauth.AccessTokenUntil(e.cfg.Policy, g, now), Scopes: g.Scopes}
 		return e.cfg.AccessTokens.Make(t.Encode()), nil
 	}
 	var unique [16]byte

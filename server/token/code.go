@@ -39,8 +39,9 @@ func (e *Endpoint) authorizationCode(ctx context.Context, client storage.Client,
 	if err != nil {
 		return Response{}, err
 	}
+	g.ExpiresAt = oauth.RedeemedUntil(e.cfg.Policy, client, g, now)
 	err = e.cfg.Grants.RedeemCode(ctx, storage.Redemption{
-		ID: id, Now: now, ExpiresAt: oauth.RedeemedUntil(e.cfg.Policy, client, g, now),
+		ID: id, Now: now, ExpiresAt: g.ExpiresAt,
 		UserAgent: request.Agent(ctx), IPAddress: request.AddressText(ctx),
 	})
 	if errors.Is(err, storage.ErrConflict) {

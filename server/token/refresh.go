@@ -19,7 +19,7 @@ import (
 // Reasons for which a refresh revokes a grant.
 const (
 	reasonReused     = "refresh_token_reused"
-	reasonNotAllowed = "connector_not_allowed"
+	reasonNotAllowed = "not_allowed"
 )
 
 // maxTurns bounds how often a refresh looks again: once after a recheck, and
@@ -76,7 +76,7 @@ func (e *Endpoint) checkRefreshed(ctx context.Context, client storage.Client, g 
 	if err != nil {
 		return fmt.Errorf("loading the audiences: %w", err)
 	}
-	if err := oauth.CheckRefreshed(g, client, e.cfg.Connectors, peers); err != nil {
+	if err := oauth.CheckRefreshed(e.cfg.Policy, g, client, peers, e.cfg.Connectors, e.now()); err != nil {
 		return e.revoke(ctx, g.ID, reasonNotAllowed, err,
 			audit.GrantRevoked{Grant: audit.GrantOf(g), By: audit.ByConfiguration, Reason: reasonNotAllowed})
 	}

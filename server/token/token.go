@@ -167,7 +167,7 @@ func (e *Endpoint) issue(client storage.Client, g storage.Grant, id storage.Iden
 	return Response{
 		AccessToken: access,
 		TokenType:   "Bearer",
-		ExpiresIn:   int64(e.cfg.Policy.AccessTokenLifetime / time.Second),
+		ExpiresIn:   int64(oauth.AccessTokenUntil(e.cfg.Policy, g, now).Sub(now) / time.Second),
 		IDToken:     idToken,
 		Scope:       strings.Join(g.Scopes, " "),
 	}, nil
