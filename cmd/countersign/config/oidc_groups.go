@@ -32,11 +32,12 @@ func (c *checker) google(path string, o *OIDC) {
 		c.problem(path+".domainToAdminEmail", "has nobody to ask for: write an administrator for each domain, or {\"*\": admin@example.com}")
 	}
 	for _, domain := range slices.Sorted(maps.Keys(o.DomainToAdminEmail)) {
+		at := join(path+".domainToAdminEmail", domain)
 		if domain != "*" && !domainName.MatchString(strings.ToLower(domain)) {
-			c.problem(path+".domainToAdminEmail", "%q is no domain: write what stands behind the @, or \"*\" for every other", clip(domain))
+			c.problem(at, "%q is no domain: write what stands behind the @, or \"*\" for every other", clip(domain))
 		}
 		if admin := o.DomainToAdminEmail[domain]; !strings.Contains(admin, "@") {
-			c.problem(path+".domainToAdminEmail", "%q is no address of an administrator", clip(admin))
+			c.problem(at, "%q is no address of an administrator", clip(admin))
 		}
 	}
 	if c.given(path+".scopes") && !slices.Contains(o.Scopes, "email") {
@@ -59,7 +60,7 @@ func (c *checker) microsoft(path string, o *OIDC) {
 	}
 	c.oneOf(path+".groupNameFormat", orElse(o.GroupNameFormat, "id"), "id", "name")
 	if (o.GroupNameFormat == "name" || o.OnlySecurityGroups) && !c.given(path+".scopes") {
-		c.problem(path, "names and kinds of groups need a permission: add scopes: [openid, profile, email, offline_access, GroupMember.Read.All]")
+		c.problem(path+".scopes", "is missing: names and kinds of groups need a permission: [openid, profile, email, offline_access, GroupMember.Read.All]")
 	}
 	if o.GroupNameFormat == "name" {
 		c.warn(path+".groupNameFormat", "names of groups are not unique in Entra ID: whoever may make a group there can give it the name of another")
