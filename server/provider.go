@@ -131,7 +131,7 @@ func (s *Server) sources() map[string]recheck.Source {
 	sources := make(map[string]recheck.Source)
 	for _, c := range s.cfg.Connectors {
 		if r := c.Refresher(); r != nil || c.KnownWhileSigningIn {
-			sources[c.ID] = recheck.Source{Refresher: r, Recheck: c.Recheck, Accept: c.Accept}
+			sources[c.ID] = recheck.Source{Refresher: r, Recheck: c.Recheck, Timeout: c.Timeout, Accept: c.Accept}
 		}
 	}
 	return sources

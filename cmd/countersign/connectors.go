@@ -88,11 +88,15 @@ func newOIDC(c config.OIDC, logger *slog.Logger) (*oidc.Connector, error) {
 	if err != nil {
 		return nil, err
 	}
+	directory, err := newDirectory(c, client)
+	if err != nil {
+		return nil, err
+	}
 	return oidc.New(oidc.Config{
 		Issuer: c.Issuer, IssuerAlias: c.IssuerAlias, ClientID: c.ClientID, ClientSecret: c.ClientSecret,
 		CallbackURL: c.RedirectURI, Scopes: c.Scopes, SecretInBody: c.BasicAuthUnsupported, ACRValues: c.ACRValues,
 		Prompt: c.PromptType, UserInfo: c.GetUserInfo, SkipEmailVerified: c.InsecureSkipEmailVerified,
-		Groups: c.InsecureEnableGroups,
+		Groups: c.InsecureEnableGroups, Directory: directory,
 		Keys: oidc.Keys{
 			UserID: c.UserIDKey, Name: c.UserNameKey, PreferredUsername: c.ClaimMapping.PreferredUsername,
 			Email: c.ClaimMapping.Email, Groups: c.ClaimMapping.Groups, Force: c.OverrideClaimMapping,

@@ -131,6 +131,9 @@ func (c *Connector) identity(ctx context.Context, p *provider, subject string, c
 	if err != nil {
 		return connector.Identity{}, err
 	}
+	if who.Groups, err = c.groups(ctx, claims, tokens.AccessToken); err != nil {
+		return connector.Identity{}, err
+	}
 	if tokens.RefreshToken != "" {
 		secret = tokens.RefreshToken
 	}

@@ -25,9 +25,6 @@ func (c *Connector) mapped(claims map[string]any) (connector.Identity, error) {
 	if who.Email == "" {
 		who.EmailVerified = false
 	}
-	if c.cfg.Groups {
-		who.Groups = texts(claims[c.key(claims, "groups", k.Groups)])
-	}
 	return who, nil
 }
 

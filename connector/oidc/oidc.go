@@ -56,6 +56,8 @@ type Config struct {
 	// Groups takes the claim with groups. Without it nobody has any, except by the
 	// operator's rules.
 	Groups bool
+	// Directory says the groups instead, where it knows more of them. Optional.
+	Directory Directory
 	// Keys are the claims to take, by name. Empty fields: see Keys.
 	Keys Keys
 	// Override replaces addresses of the discovery document.

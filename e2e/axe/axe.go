@@ -3,10 +3,9 @@
 //
 // It refuses to skip: without npm, which fetches axe-core once, the test fails.
 //
-// Threat: the version and its hash are pinned in package-lock.json, and no script
-// of the package runs at installation. axe is evaluated over the DevTools
-// protocol, which is not subject to the page's Content-Security-Policy, so the
-// pages need no exception for it.
+// Threat: the version and its hash are pinned in package-lock.json; see package npm.
+// axe is evaluated over the DevTools protocol, which is not subject to the page's
+// Content-Security-Policy, so the pages need no exception for it.
 package axe
 
 import (
@@ -14,13 +13,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
 	"github.com/countersign/countersign/e2e/browser"
+	"github.com/countersign/countersign/e2e/npm"
 )
 
 // Violation is one rule that the page breaks, and where.
@@ -47,7 +47,7 @@ func (v Violation) String() string {
 func Source(t testing.TB) string {
 	t.Helper()
 	folder := filepath.Join(browser.Root(t), "e2e", "axe")
-	if err := install(folder); err != nil {
+	if err := npm.Install(folder); err != nil {
 		t.Fatalf("installing axe-core: %v", err)
 	}
 	source, err := os.ReadFile(filepath.Join(folder, "node_modules", "axe-core", "axe.min.js"))
@@ -82,46 +82,4 @@ func inject(ctx context.Context, source string) error {
 		return err
 	}
 	return chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](source))
-}
-
-// install calls `npm ci` unless the locked version is installed. Tests of several
-// packages may come here at once; one installs, the others wait.
-func install(folder string) error {
-	lock, err := lockFile(filepath.Join(folder, "package-lock.json"))
-	if err != nil {
-		return fmt.Errorf("locking: %w", err)
-	}
-	defer lock.Close()
-	wanted, err := version(filepath.Join(folder, "package-lock.json"))
-	if err != nil {
-		return err
-	}
-	if got, err := version(filepath.Join(folder, "node_modules", ".package-lock.json")); err == nil && got == wanted {
-		return nil
-	}
-	npm, err := exec.LookPath("npm")
-	if err != nil {
-		return fmt.Errorf("this test needs npm, which is not on PATH (Debian: apt-get install npm): %w", err)
-	}
-	cmd := exec.Command(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = folder
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm ci: %w\n%s", err, out)
-	}
-	return nil
-}
-
-// version returns the integrity hash of axe-core in a lock file.
-func version(lockFile string) (string, error) {
-	content, err := os.ReadFile(lockFile)
-	if err != nil {
-		return "", err
-	}
-	var lock struct {
-		Packages map[string]struct{ Integrity string }
-	}
-	if err := json.Unmarshal(content, &lock); err != nil {
-		return "", fmt.Errorf("reading %s: %w", lockFile, err)
-	}
-	return lock.Packages["node_modules/axe-core"].Integrity, nil
 }

@@ -30,7 +30,7 @@ func (r *Rechecker) claim(ctx context.Context, s Source, id storage.Identity) (s
 		now := r.cfg.Now().UTC().Truncate(time.Microsecond)
 		found, sealed, err := r.cfg.Store.ClaimRecheck(ctx, storage.RecheckClaim{
 			ConnectorID: id.ConnectorID, UserID: id.UserID,
-			CheckedAfter: now.Add(-s.Recheck.After), Now: now, Until: now.Add(r.cfg.Timeout + time.Second),
+			CheckedAfter: now.Add(-s.Recheck.After), Now: now, Until: now.Add(r.timeout(s) + time.Second),
 		})
 		switch {
 		case err == nil && !s.Recheck.Due(found.CheckedAt, now): // another replica has asked

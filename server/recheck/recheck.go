@@ -14,6 +14,7 @@
 package recheck
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,8 @@ type Source struct {
 	// what it said is good for Recheck.After.
 	Refresher connector.Refresher
 	Recheck   oauth.Recheck
+	// Timeout bounds one question to it. Default: Config.Timeout.
+	Timeout time.Duration
 	// Accept applies the operator's rules to an answer; nil: there are none. Its
 	// error is or wraps *connector.DeniedError or connector.ErrUpstream.
 	Accept func(connector.Identity) (connector.Identity, error)
@@ -71,7 +74,8 @@ type Config struct {
 	Secrets *identity.Secrets
 	// Sources are the connectors that can be asked, by id.
 	Sources map[string]Source
-	// Timeout bounds one question to an upstream. Default: DefaultTimeout.
+	// Timeout bounds one question to an upstream that has none of its own. Default:
+	// DefaultTimeout.
 	Timeout time.Duration
 	// Audit may be nil.
 	Audit  *audit.Log
@@ -97,6 +101,9 @@ func New(cfg Config) (*Rechecker, error) {
 	}
 	return &Rechecker{cfg: cfg}, nil
 }
+
+// timeout bounds one question to a source.
+func (r *Rechecker) timeout(s Source) time.Duration { return cmp.Or(s.Timeout, r.cfg.Timeout) }
 
 // CheckedAfter are the oldest answers at now that connectors want renewed: what
 // was checked later needs no question. A connector that is not there cannot be
@@ -188,7 +195,7 @@ func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) erro
 // over an answer has failed; it must not end the process.
 func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity) (who connector.Identity, err error) {
 	whole := ctx
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.timeout(s))
 	defer cancel()
 	found, before := id, identity.Known(id, nil)
 	_, once := s.Refresher.(connector.SecretRefresher)

@@ -6,12 +6,16 @@ import "regexp"
 // so they get an answer instead of a guess. List positions are left out of the
 // paths.
 var dexKeys = map[string]string{
-	"grpc":                                 "there is no gRPC API yet; remove the block",
-	"mfa":                                  "second factors belong to the upstream; remove the block",
-	"templates":                            "use frontend.dir to replace pages",
-	"connectors.config.claimModifications": "say the same in claims.groups, beside config",
-	"connectors.config.kerberos":           "there is no Kerberos sign-in; remove the block",
-	"connectors.config.hostedDomains":      "say the same in policy, beside config",
+	"grpc":                                   "there is no gRPC API yet; remove the block",
+	"mfa":                                    "second factors belong to the upstream; remove the block",
+	"templates":                              "use frontend.dir to replace pages",
+	"connectors.config.claimModifications":   "say the same in claims.groups, beside config",
+	"connectors.config.kerberos":             "there is no Kerberos sign-in; remove the block",
+	"connectors.config.adminEmail":           "write domainToAdminEmail: {\"*\": …}",
+	"connectors.config.groups":               "write allowedGroups, beside config",
+	"connectors.config.tenant":               "write it in issuer: https://login.microsoftonline.com/TENANT-ID/v2.0",
+	"connectors.config.useGroupsAsWhitelist": "write filterGroups: true, beside config",
+	"connectors.config.hostedDomains":        "say the same in policy, beside config",
 	"connectors.config.insecureSkipSignatureValidation": "whoever reaches the callback could sign in as anybody; give the provider's certificate in ca, and remove the key",
 	"connectors.grantTypes":                             "remove the key",
 	"expiry.deviceRequests":                             "there is no device flow yet; remove the key",

@@ -3,6 +3,8 @@ package config
 import (
 	"net/url"
 	"strings"
+
+	"github.com/countersign/countersign/connector/oidc/groups"
 )
 
 // OIDC is an OpenID provider upstream. The keys are Dex's.
@@ -36,10 +38,26 @@ type OIDC struct {
 	// ProviderDiscoveryOverrides replace addresses of the discovery document.
 	ProviderDiscoveryOverrides DiscoveryOverrides `mapstructure:"providerDiscoveryOverrides"`
 
+	// ServiceAccountFilePath is the key of a service account that asks Google for
+	// groups, in the name of the administrator that DomainToAdminEmail has for the
+	// domain of the person's address; "*" is every other.
+	ServiceAccountFilePath         string            `mapstructure:"serviceAccountFilePath"`
+	DomainToAdminEmail             map[string]string `mapstructure:"domainToAdminEmail"`
+	FetchTransitiveGroupMembership bool              `mapstructure:"fetchTransitiveGroupMembership"`
+	// GroupNameFormat says what a group of Entra ID is called: id or name. Default: id.
+	GroupNameFormat string `mapstructure:"groupNameFormat"`
+	// OnlySecurityGroups leaves out groups that are for mail only.
+	OnlySecurityGroups bool `mapstructure:"onlySecurityGroups"`
+	// GraphURL is Microsoft Graph. Default: that of the issuer's cloud.
+	GraphURL string `mapstructure:"graphURL"`
+
 	RootCAs            []string `mapstructure:"rootCAs"`
 	ClientCert         string   `mapstructure:"clientCert"`
 	ClientKey          string   `mapstructure:"clientKey"`
 	InsecureSkipVerify bool     `mapstructure:"insecureSkipVerify"`
+
+	// Read from ServiceAccountFilePath.
+	ServiceAccount *groups.ServiceAccount `mapstructure:"-"`
 }
 
 // ClaimMapping names the claims of providers that do not use the standard's.
@@ -76,6 +94,8 @@ func (c *checker) oidc(path string, conn *Connector) {
 			c.upstreamURL(path+".providerDiscoveryOverrides."+key, address)
 		}
 	}
+	c.google(path, o)
+	c.microsoft(path, o)
 	c.trust(path, o.RootCAs, o.ClientCert, o.ClientKey)
 	c.sameGroups(path, conn, o.AllowedGroups, false)
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package axe
+package npm
 
 import (
 	"os"

@@ -1,0 +1,43 @@
+package oidc
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/connector/oidc/groups"
+)
+
+// Directory knows the groups of people where the tokens of their provider do not say
+// them, or not all. It is safe for concurrent use.
+type Directory interface {
+	// Groups returns the groups of the person that claims are about and accessToken
+	// speaks for; ok is false if the claims say them already. It says that there are
+	// none only when it was told so. Its error is or wraps *connector.DeniedError or
+	// connector.ErrUpstream.
+	Groups(ctx context.Context, claims map[string]any, accessToken string) (all []string, ok bool, err error)
+}
+
+var (
+	_ Directory = (*groups.Google)(nil)
+	_ Directory = (*groups.Microsoft)(nil)
+)
+
+// groups are those of a person. Groups that the provider keeps elsewhere, where
+// nobody asks, are a failure: it would look as if there were none.
+func (c *Connector) groups(ctx context.Context, claims map[string]any, accessToken string) ([]string, error) {
+	if c.cfg.Directory != nil {
+		all, ok, err := c.cfg.Directory.Groups(ctx, claims, accessToken)
+		if ok || err != nil {
+			return all, err
+		}
+	}
+	if !c.cfg.Groups {
+		return nil, nil
+	}
+	key := c.key(claims, "groups", c.cfg.Keys.Groups)
+	if _, said := claims[key]; !said && key == "groups" && groups.Elsewhere(claims) {
+		return nil, fmt.Errorf("%w: there are more groups than its tokens hold", connector.ErrUpstream)
+	}
+	return texts(claims[key]), nil
+}
