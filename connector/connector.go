@@ -35,6 +35,11 @@ type Identity struct {
 	// Secret is what the connector wants to have when it is asked about the person
 	// again, such as a refresh token of the upstream's. It is stored sealed.
 	Secret []byte
+	// Session is what the connector wants to have when the person signs out in the
+	// browser that they signed in with (see SignOuter), such as an id_token. It is
+	// stored sealed, with the session of that browser; more than MaxSession bytes
+	// are not kept. Refreshing leaves it as it was.
+	Session []byte
 	// Claims are all that the upstream said, by its own names, as encoding/json
 	// decodes it, for the operator's rules. They are not stored.
 	Claims map[string]any

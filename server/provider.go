@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -67,7 +68,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		AbsoluteLifetime: s.cfg.Sessions.AbsoluteLifetime, IdleTimeout: s.cfg.Sessions.IdleTimeout,
 		RememberLifetime: s.cfg.Sessions.RememberLifetime,
 		BoundClientIDs:   bound, ToldClientIDs: told, Ended: p.telling.Wake,
-		Now: s.cfg.Now, Random: s.cfg.Random,
+		Keyring: keyring, Now: s.cfg.Now, Random: s.cfg.Random,
 	})
 	if err != nil {
 		return nil, err
@@ -178,12 +179,24 @@ func (s *Server) newLogout(p *provider, keyring *seal.Keyring) (*logout.Endpoint
 		Policy: s.cfg.Policy, Path: s.base() + oauth.PathEndSession, Lifetime: s.cfg.FlowLifetime,
 		Clients: s.clients, Browsers: p.browsers, Keyring: keyring, Site: s.site,
 		Guard: guard, VerifyIDToken: p.verifyHint, Audit: s.cfg.Audit, Now: s.cfg.Now,
+		Upstreams: s.upstreams(), Secure: s.secure(), Random: s.cfg.Random,
 	})
+}
+
+// upstreams are the connectors that can end a browser's session there.
+func (s *Server) upstreams() map[string]logout.Upstream {
+	all := make(map[string]logout.Upstream)
+	for _, c := range s.cfg.Connectors {
+		if o := c.SignOuter(); o != nil {
+			all[c.ID] = logout.Upstream{SignOuter: o, Name: c.Name, Timeout: cmp.Or(c.Timeout, flow.DefaultTimeout)}
+		}
+	}
+	return all
 }
 
 func (s *Server) newAccount(p *provider, keyring *seal.Keyring) (*account.Account, error) {
 	return account.New(account.Config{
-		Policy: s.cfg.Policy, Path: s.base() + flow.PathAccount, SignedOut: s.base() + oauth.PathEndSession,
+		Policy: s.cfg.Policy, Path: s.base() + flow.PathAccount, Leave: p.logout.Leave,
 		Store: s.cfg.Store, Clients: s.clients, Browsers: p.browsers, Revoker: p.revoker, Keyring: keyring,
 		SignIn: p.flow.BeginOwn, Site: s.site, Now: s.cfg.Now,
 	})

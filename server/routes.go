@@ -29,6 +29,7 @@ const (
 	stepAccount        = "/flow/{flow}/account"
 	stepConsent        = "/flow/{flow}/consent"
 	stepArrive         = "/flow/{flow}/callback"
+	stepSignedOut      = oauth.PathEndSession + "/away/{logout}"
 	pathCallback       = "/callback"
 	pathSAMLMetadata   = "/saml/{connector}/metadata"
 )
@@ -101,6 +102,9 @@ func (s *Server) routes() []route {
 		// endpoint itself tells our forms from theirs.
 		{"GET", oauth.PathEndSession, atLogout((*logout.Endpoint).Get), forPeople, open},
 		{"POST", oauth.PathEndSession, atLogout((*logout.Endpoint).Post), forPeople, open},
+		// Upstreams send people back here who have signed out there.
+		{"GET", logout.PathCallback, atLogout((*logout.Endpoint).Callback), forPeople, open},
+		{"GET", stepSignedOut, atLogout((*logout.Endpoint).Back), forPeople, open},
 	}
 }
 

@@ -42,21 +42,33 @@ type federation struct {
 	clock    *clock
 	up, down *world
 	people   *changing
+	// signOut: who signs out at down is signed out at up.
+	signOut bool
 }
 
 // federate starts both, at one clock.
 func federate(t *testing.T, engine string, options ...option) *federation {
 	t.Helper()
 	f := &federation{t: t, clock: new(clock), people: new(changing)}
-	f.staff("dev", "ops")
-	f.up = newDatabase(t, engine).replica(t, f.clock, func(c *server.Config) {
-		c.Sessions.CookieName = "upstream_session" // both are on one host
-		c.Connectors[0].Password = f.people
-		yes := true
-		c.Clients = []storage.Client{{ID: "down", Public: true, SkipApproval: &yes, RedirectURIs: []string{"http://127.0.0.1/dex/callback"}}}
-	})
-	f.down = newDatabase(t, engine).replica(t, f.clock, append([]option{f.connect("partner")}, options...)...)
+	f.start(engine, options...)
 	return f
+}
+
+// start starts up as soon as down's address is known.
+func (f *federation) start(engine string, options ...option) {
+	f.t.Helper()
+	f.staff("dev", "ops")
+	startUp := func(down *server.Config) {
+		back := down.Policy.Issuer + "/logout/callback"
+		f.up = newDatabase(f.t, engine).replica(f.t, f.clock, func(c *server.Config) {
+			c.Sessions.CookieName = "upstream_session" // both are on one host
+			c.Connectors[0].Password = f.people
+			yes := true
+			c.Clients = []storage.Client{{ID: "down", Public: true, SkipApproval: &yes,
+				RedirectURIs: []string{"http://127.0.0.1/dex/callback"}, PostLogoutRedirectURIs: []string{back}}}
+		})
+	}
+	f.down = newDatabase(f.t, engine).replica(f.t, f.clock, append([]option{startUp, f.connect("partner")}, options...)...)
 }
 
 // staff says whom up knows: alice with these groups, or without any, nobody.
@@ -79,8 +91,12 @@ func (f *federation) connect(id string) option {
 		if err != nil {
 			f.t.Fatal(err)
 		}
+		signOutURL := ""
+		if f.signOut {
+			signOutURL = c.Policy.Issuer + "/logout/callback"
+		}
 		conn, err := oidc.New(oidc.Config{
-			Issuer: f.up.issuer, ClientID: "down", CallbackURL: c.Policy.Issuer + "/callback", Groups: true,
+			SignOutURL: signOutURL, Issuer: f.up.issuer, ClientID: "down", CallbackURL: c.Policy.Issuer + "/callback", Groups: true,
 			Scopes: []string{"openid", "profile", "email", "groups", "offline_access"},
 			Client: client, Now: f.clock.now, Logger: c.Logger,
 		})

@@ -109,6 +109,9 @@ type Session struct {
 	LastUsedAt time.Time
 	// ExpiresAt is absolute.
 	ExpiresAt time.Time
+	// UpstreamSealed is what the connector wants to have when the person signs out
+	// in this browser, sealed by the caller; nil: nothing. SessionsOf returns it, too.
+	UpstreamSealed []byte
 }
 
 // GrantID is a UUID of version 7 (RFC 9562 section 5.7). It is no secret:

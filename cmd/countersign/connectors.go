@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/countersign/countersign/cmd/countersign/config"
@@ -10,6 +11,7 @@ import (
 	"github.com/countersign/countersign/connector/oidc"
 	"github.com/countersign/countersign/connector/upstream"
 	"github.com/countersign/countersign/server/flow"
+	"github.com/countersign/countersign/server/logout"
 	"github.com/countersign/countersign/server/oauth"
 )
 
@@ -23,7 +25,7 @@ const (
 func newConnectors(cfg *config.Config, logger *slog.Logger) ([]flow.Connector, error) {
 	var out []flow.Connector
 	for _, c := range cfg.Connectors {
-		conn, err := newConnector(c, logger.With("connector", c.ID))
+		conn, err := newConnector(c, cfg.Issuer, logger.With("connector", c.ID))
 		if err != nil {
 			return nil, fmt.Errorf("connector %s: %w", c.ID, err)
 		}
@@ -44,7 +46,7 @@ func newConnectors(cfg *config.Config, logger *slog.Logger) ([]flow.Connector, e
 }
 
 // newConnector makes what is the same for all types, and that of its own type.
-func newConnector(c config.Connector, logger *slog.Logger) (flow.Connector, error) {
+func newConnector(c config.Connector, issuer string, logger *slog.Logger) (flow.Connector, error) {
 	out := flow.Connector{
 		Connector: oauth.Connector{ID: c.ID, Hidden: c.Hidden, EmailDomains: c.EmailDomains},
 		Name:      c.Name, Type: c.Type, Timeout: c.Timeout,
@@ -59,7 +61,7 @@ func newConnector(c config.Connector, logger *slog.Logger) (flow.Connector, erro
 	case c.Local != nil:
 		out.Password, err = newLocal(c.Local.Passwords)
 	case c.OIDC != nil:
-		out.Redirect, err = newOIDC(*c.OIDC, logger)
+		out.Redirect, err = newOIDC(*c.OIDC, issuer, logger)
 	case c.GitHub != nil:
 		out.Redirect, err = newGitHub(*c.GitHub)
 	case c.LDAP != nil:
@@ -81,7 +83,11 @@ func newLocal(passwords []config.Password) (*local.Connector, error) {
 	return local.New(people)
 }
 
-func newOIDC(c config.OIDC, logger *slog.Logger) (*oidc.Connector, error) {
+func newOIDC(c config.OIDC, issuer string, logger *slog.Logger) (*oidc.Connector, error) {
+	signOutURL := ""
+	if c.LogoutUpstream {
+		signOutURL = strings.TrimSuffix(issuer, "/") + logout.PathCallback
+	}
 	client, err := upstream.Client(upstream.TLS{
 		RootCAs: c.RootCAs, CertFile: c.ClientCert, KeyFile: c.ClientKey, InsecureSkipVerify: c.InsecureSkipVerify,
 	})
@@ -94,7 +100,7 @@ func newOIDC(c config.OIDC, logger *slog.Logger) (*oidc.Connector, error) {
 	}
 	return oidc.New(oidc.Config{
 		Issuer: c.Issuer, IssuerAlias: c.IssuerAlias, ClientID: c.ClientID, ClientSecret: c.ClientSecret,
-		CallbackURL: c.RedirectURI, Scopes: c.Scopes, SecretInBody: c.BasicAuthUnsupported, ACRValues: c.ACRValues,
+		CallbackURL: c.RedirectURI, SignOutURL: signOutURL, Scopes: c.Scopes, SecretInBody: c.BasicAuthUnsupported, ACRValues: c.ACRValues,
 		Prompt: c.PromptType, UserInfo: c.GetUserInfo, SkipEmailVerified: c.InsecureSkipEmailVerified,
 		Groups: c.InsecureEnableGroups, Directory: directory,
 		Keys: oidc.Keys{

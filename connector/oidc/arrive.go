@@ -51,7 +51,11 @@ func (c *Connector) Arrive(ctx context.Context, a connector.Arrival) (connector.
 			return connector.Identity{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
 		}
 	}
-	return c.identity(ctx, p, t.Subject, claims, tokens, "")
+	who, err := c.identity(ctx, p, t.Subject, claims, tokens, "")
+	if err == nil && c.cfg.SignOutURL != "" {
+		who.Session = []byte(raw)
+	}
+	return who, err
 }
 
 // code reads the authorization response (RFC 6749 section 4.1.2, RFC 9207).

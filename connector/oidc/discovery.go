@@ -112,8 +112,13 @@ func (c *Connector) learn(ctx context.Context) error {
 	p.verifier = goidc.NewVerifier(c.cfg.IssuerAlias, p.keys, &goidc.Config{
 		ClientID: c.cfg.ClientID, SupportedSigningAlgs: algorithms(m.Algorithms), Now: c.cfg.Now,
 	})
-	if c.provider.Swap(p) == nil {
-		c.cfg.Logger.InfoContext(ctx, "an upstream is known", slog.String("issuer", c.cfg.Issuer))
+	if c.provider.Swap(p) != nil {
+		return nil
+	}
+	c.cfg.Logger.InfoContext(ctx, "an upstream is known", slog.String("issuer", c.cfg.Issuer))
+	if c.cfg.SignOutURL != "" && m.LogoutURL == "" {
+		c.cfg.Logger.WarnContext(ctx, "an upstream has no end_session_endpoint: who signs out here stays signed in there",
+			slog.String("issuer", c.cfg.Issuer))
 	}
 	return nil
 }

@@ -39,6 +39,9 @@ type Config struct {
 	ClientSecret string
 	// CallbackURL is our redirect_uri, registered at the provider.
 	CallbackURL string
+	// SignOutURL is our post_logout_redirect_uri, registered there, too. Empty: people
+	// are not signed out at the provider.
+	SignOutURL string
 	// Scopes to ask for; nil: openid, profile, email, and offline_access where the
 	// provider knows it.
 	Scopes []string
@@ -98,6 +101,7 @@ var (
 	_ connector.RedirectConnector = (*Connector)(nil)
 	_ connector.SecretRefresher   = (*Connector)(nil)
 	_ connector.Background        = (*Connector)(nil)
+	_ connector.SignOuter         = (*Connector)(nil)
 )
 
 // New checks the configuration. It asks nobody; Run does.

@@ -54,14 +54,16 @@ type Store interface {
 // Config is what the page depends on. All fields are required.
 type Config struct {
 	Policy oauth.Policy
-	// Path is where the page is, SignedOut what is shown to who has ended their own
-	// session.
-	Path, SignedOut string
-	Store           Store
-	Clients         storage.Clients
-	Browsers        *session.Browsers
-	Revoker         *revocation.Revoker
-	Keyring         *seal.Keyring
+	// Path is where the page is.
+	Path     string
+	Store    Store
+	Clients  storage.Clients
+	Browsers *session.Browsers
+	Revoker  *revocation.Revoker
+	Keyring  *seal.Keyring
+	// Leave leads who has ended their own session to where nobody needs to be signed
+	// in, without the cookie.
+	Leave func(w http.ResponseWriter, r *http.Request, ended *session.Current) error
 	// SignIn leads whoever is not signed in here, by way of a sign-in.
 	SignIn func(w http.ResponseWriter, r *http.Request) error
 	Site   *web.Site
@@ -76,7 +78,7 @@ type Account struct {
 
 // New checks the configuration.
 func New(cfg Config) (*Account, error) {
-	if cfg.Path == "" || cfg.SignedOut == "" || cfg.Store == nil || cfg.Clients == nil || cfg.Browsers == nil ||
+	if cfg.Path == "" || cfg.Leave == nil || cfg.Store == nil || cfg.Clients == nil || cfg.Browsers == nil ||
 		cfg.Revoker == nil || cfg.Keyring == nil || cfg.SignIn == nil || cfg.Site == nil || cfg.Now == nil {
 		return nil, errors.New("account: every field of Config is required")
 	}
@@ -136,7 +138,7 @@ func (a *Account) end(w http.ResponseWriter, r *http.Request, current *session.C
 	switch {
 	case form.Get("end") == "all":
 		if _, err = a.cfg.Revoker.Person(ctx, who, ended); err == nil {
-			return a.leave(w, r)
+			return a.cfg.Leave(w, r, current)
 		}
 	case form.Get("end") == "apps":
 		done = web.DoneApps
@@ -145,7 +147,7 @@ func (a *Account) end(w http.ResponseWriter, r *http.Request, current *session.C
 		done = web.DoneBrowser
 		_, err = a.cfg.Revoker.SessionOf(ctx, who, form.Get("session"), sessionEnded)
 		if err == nil && form.Get("session") == current.Session.SID {
-			return a.leave(w, r)
+			return a.cfg.Leave(w, r, current)
 		}
 	case form.Get("grant") != "":
 		done = web.DoneApp
@@ -159,15 +161,6 @@ func (a *Account) end(w http.ResponseWriter, r *http.Request, current *session.C
 		return err
 	}
 	seeOther(w, address)
-	return nil
-}
-
-// leave goes where nobody needs to be signed in, without the cookie.
-func (a *Account) leave(w http.ResponseWriter, r *http.Request) error {
-	if _, err := a.cfg.Browsers.End(r.Context(), w, r); err != nil {
-		return err
-	}
-	seeOther(w, a.cfg.SignedOut)
 	return nil
 }
 

@@ -105,6 +105,12 @@ func (c *Connector) Refresher() connector.Refresher {
 	return r
 }
 
+// SignOuter is the connector's, or nil.
+func (c *Connector) SignOuter() connector.SignOuter {
+	o, _ := c.upstream().(connector.SignOuter)
+	return o
+}
+
 // Ready says why nobody can sign in at the moment, or nil.
 func (c *Connector) Ready() error {
 	if b := c.Background(); b != nil {

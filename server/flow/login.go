@@ -155,6 +155,7 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 		Remember:    a.remember,
 		UserAgent:   request.UserAgent(r),
 		IPAddress:   request.AddressText(r.Context()),
+		Upstream:    who.Session,
 	}, v.current)
 	if err != nil {
 		return err

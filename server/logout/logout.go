@@ -1,5 +1,6 @@
 // Package logout is the end session endpoint: OpenID Connect RP-Initiated Logout
-// 1.0, and signing out on our own pages.
+// 1.0, and signing out on our own pages; and at the upstream that a session came
+// from, after our own has ended and the clients are told.
 //
 // It refuses to decide: what a request may lead to is server/oauth's answer. It
 // refuses to end a session because some site says so: unless an id_token_hint
@@ -15,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -30,7 +32,8 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
-// Config is what the endpoint depends on. All fields but Audit are required.
+// Config is what the endpoint depends on. All fields but Upstreams and Audit are
+// required.
 type Config struct {
 	Policy oauth.Policy
 	// Path is where the endpoint is: that of its own forms.
@@ -46,24 +49,30 @@ type Config struct {
 	// VerifyIDToken checks the signature of an id_token of ours, expired or not,
 	// and returns its payload.
 	VerifyIDToken func(token string) ([]byte, error)
+	// Upstreams are the connectors where people are signed out, too, by their ids. It
+	// may be empty.
+	Upstreams map[string]Upstream
+	// Secure is set when the issuer is https.
+	Secure bool
 	// Audit may be nil.
-	Audit *audit.Log
-	Now   func() time.Time
+	Audit  *audit.Log
+	Now    func() time.Time
+	Random io.Reader
 }
 
 // Endpoint signs people out.
 type Endpoint struct {
-	cfg Config
-	box *seal.Box
+	cfg             Config
+	box, departures *seal.Box
 }
 
 // New checks the configuration.
 func New(cfg Config) (*Endpoint, error) {
 	if cfg.Path == "" || cfg.Lifetime <= 0 || cfg.Clients == nil || cfg.Browsers == nil || cfg.Keyring == nil ||
-		cfg.Site == nil || cfg.Guard == nil || cfg.VerifyIDToken == nil || cfg.Now == nil {
-		return nil, errors.New("logout: every field of Config but Audit is required")
+		cfg.Site == nil || cfg.Guard == nil || cfg.VerifyIDToken == nil || cfg.Now == nil || cfg.Random == nil {
+		return nil, errors.New("logout: every field of Config but Upstreams and Audit is required")
 	}
-	return &Endpoint{cfg: cfg, box: cfg.Keyring.Box("logout")}, nil
+	return &Endpoint{cfg: cfg, box: cfg.Keyring.Box("logout"), departures: cfg.Keyring.Box("logout-upstream")}, nil
 }
 
 // paramRequest is the parameter with a request that was checked and sealed.
@@ -143,7 +152,8 @@ type visit struct {
 	confirmedSID string
 }
 
-// advance does what the core decides.
+// advance does what the core decides. Our own session ends first, and its clients
+// are told: no upstream can keep that from happening.
 func (e *Endpoint) advance(w http.ResponseWriter, r *http.Request, v visit) error {
 	var s *storage.Session
 	if v.current != nil {
@@ -161,14 +171,26 @@ func (e *Endpoint) advance(w http.ResponseWriter, r *http.Request, v visit) erro
 		}
 		if ended && v.current != nil { // else it had expired, or another tab was faster
 			e.record(r, v)
+			left, remains, err := e.leave(w, r, v)
+			if err != nil || left {
+				return err
+			}
+			return e.done(w, r, v, remains)
 		}
 	}
+	return e.done(w, r, v, "")
+}
+
+// done leads to where the request wants, or says that the person is signed out.
+// Where they may not be at an upstream, remains, they are told before.
+func (e *Endpoint) done(w http.ResponseWriter, r *http.Request, v visit, remains string) error {
 	options := web.PageOptions{RequestID: request.ID(r.Context()), Locales: v.req.UILocales}
-	if location := v.req.Location(); location != "" {
+	location := v.req.Location()
+	if location != "" && remains == "" {
 		e.cfg.Site.Lead(w, r, clientOf(v), location, options)
 		return nil
 	}
-	e.cfg.Site.Page(w, r, http.StatusOK, web.SignedOut{Client: clientOf(v)}, options)
+	e.cfg.Site.Page(w, r, http.StatusOK, web.SignedOut{Client: clientOf(v), ReturnURL: location, Upstream: remains}, options)
 	return nil
 }
 
@@ -213,8 +235,12 @@ type waiting struct {
 	Since   int64               `json:"b"` // seconds since 1970
 }
 
+func (e *Endpoint) waiting(req oauth.LogoutRequest) waiting {
+	return waiting{Request: req, Since: e.cfg.Now().Unix()}
+}
+
 func (e *Endpoint) seal(req oauth.LogoutRequest) (string, error) {
-	plain, err := json.Marshal(waiting{Request: req, Since: e.cfg.Now().Unix()})
+	plain, err := json.Marshal(e.waiting(req))
 	if err != nil {
 		return "", fmt.Errorf("encoding a logout request: %w", err)
 	}
@@ -241,13 +267,24 @@ func (e *Endpoint) unseal(r *http.Request, value string) (req oauth.LogoutReques
 	if json.Unmarshal(plain, &found) != nil || e.cfg.Now().Sub(time.Unix(found.Since, 0)) > e.cfg.Lifetime {
 		return req, nil, expired
 	}
-	if client, err = clients.Lookup(r.Context(), e.cfg.Clients, found.Request.ClientID); err != nil {
+	client, ok, err := e.registered(r, found.Request)
+	if err != nil {
 		return req, nil, err
 	}
-	if uri := found.Request.RedirectURI; uri != "" && (client == nil || !oauth.MatchPostLogoutRedirectURI(*client, uri)) {
+	if !ok {
 		return req, nil, expired
 	}
 	return found.Request, client, nil
+}
+
+// registered looks again for the client of a request that was checked before, and
+// whether its address is still registered.
+func (e *Endpoint) registered(r *http.Request, req oauth.LogoutRequest) (client *storage.Client, ok bool, err error) {
+	if client, err = clients.Lookup(r.Context(), e.cfg.Clients, req.ClientID); err != nil {
+		return nil, false, err
+	}
+	uri := req.RedirectURI
+	return client, uri == "" || client != nil && oauth.MatchPostLogoutRedirectURI(*client, uri), nil
 }
 
 // redirect goes on with a GET here.

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/storage"
 )
 
@@ -42,23 +43,28 @@ type Config struct {
 	BoundClientIDs, ToldClientIDs []string
 	// Ended is called after a session has ended, so that whoever is to be told
 	// need not wait; nil: nobody is called.
-	Ended  func()
-	Now    func() time.Time
-	Random io.Reader
+	Ended func()
+	// Keyring seals what connectors want to have when people sign out.
+	Keyring *seal.Keyring
+	Now     func() time.Time
+	Random  io.Reader
 }
 
 // Browsers finds, makes and ends sessions.
-type Browsers struct{ cfg Config }
+type Browsers struct {
+	cfg Config
+	box *seal.Box
+}
 
 // New checks the configuration.
 func New(cfg Config) (*Browsers, error) {
-	if cfg.Store == nil || cfg.CookieName == "" || cfg.Now == nil || cfg.Random == nil {
-		return nil, errors.New("session: Store, CookieName, Now and Random are required")
+	if cfg.Store == nil || cfg.CookieName == "" || cfg.Keyring == nil || cfg.Now == nil || cfg.Random == nil {
+		return nil, errors.New("session: Store, CookieName, Keyring, Now and Random are required")
 	}
 	if cfg.AbsoluteLifetime <= 0 || cfg.IdleTimeout <= 0 || cfg.RememberLifetime <= 0 {
 		return nil, errors.New("session: AbsoluteLifetime, IdleTimeout and RememberLifetime must be positive")
 	}
-	return &Browsers{cfg: cfg}, nil
+	return &Browsers{cfg: cfg, box: cfg.Keyring.Box("upstream-session")}, nil
 }
 
 // Current is the session of a browser, and who it belongs to.
@@ -124,6 +130,8 @@ type Login struct {
 	Remember            bool
 	UserAgent           string
 	IPAddress           string
+	// Upstream is connector.Identity.Session.
+	Upstream []byte
 }
 
 // Begin makes the session of a person who has just authenticated, and the id for
@@ -151,6 +159,9 @@ func (b *Browsers) Begin(l Login, previous *Current) (s storage.Session, cookieI
 		CreatedAt:      now,
 		LastUsedAt:     now,
 		ExpiresAt:      now.Add(b.absolute(l.Remember)),
+	}
+	if s.UpstreamSealed, err = b.sealUpstream(s.IDHash, l.Upstream); err != nil {
+		return s, "", err
 	}
 	if previous != nil && previous.Session.ConnectorID == l.ConnectorID && previous.Session.UserID == l.UserID {
 		s.SID, s.CreatedAt = previous.Session.SID, previous.Session.CreatedAt

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/server/session"
 	"github.com/countersign/countersign/storage"
 	"github.com/countersign/countersign/storage/sqlite"
@@ -72,8 +73,8 @@ func newWorld(t *testing.T, change func(*session.Config)) *world {
 	w.store = counted{engine, &w.calls}
 	cfg := session.Config{
 		Store: w.store, CookieName: "countersign_session", Secure: true, AbsoluteLifetime: absolute, IdleTimeout: idle,
-		RememberLifetime: remember,
-		Now:              func() time.Time { return w.now }, Random: rand.Reader,
+		RememberLifetime: remember, Keyring: keyring(t),
+		Now: func() time.Time { return w.now }, Random: rand.Reader,
 	}
 	if change != nil {
 		change(&cfg)
@@ -82,6 +83,15 @@ func newWorld(t *testing.T, change func(*session.Config)) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+func keyring(t *testing.T) *seal.Keyring {
+	t.Helper()
+	k, err := seal.New([][]byte{bytes.Repeat([]byte("0"), seal.MinSecretBytes)}, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 func jane(client string) session.Login {
@@ -140,13 +150,14 @@ func (w *world) current(t *testing.T, cookies ...*http.Cookie) *session.Current 
 }
 
 func TestNewChecksItsConfiguration(t *testing.T) {
-	good := session.Config{Store: newWorld(t, nil).store, CookieName: "c", AbsoluteLifetime: 1, IdleTimeout: 1, RememberLifetime: 1, Now: time.Now, Random: rand.Reader}
+	good := session.Config{Store: newWorld(t, nil).store, CookieName: "c", AbsoluteLifetime: 1, IdleTimeout: 1, RememberLifetime: 1, Keyring: keyring(t), Now: time.Now, Random: rand.Reader}
 	if _, err := session.New(good); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*session.Config){
 		"no store":          func(c *session.Config) { c.Store = nil },
 		"no name":           func(c *session.Config) { c.CookieName = "" },
+		"no keyring":        func(c *session.Config) { c.Keyring = nil },
 		"no clock":          func(c *session.Config) { c.Now = nil },
 		"no randomness":     func(c *session.Config) { c.Random = nil },
 		"no lifetime":       func(c *session.Config) { c.AbsoluteLifetime = 0 },

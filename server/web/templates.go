@@ -83,6 +83,7 @@ func Examples() []Page {
 		Finished{Client: client, ReturnURL: returnURL},
 		SignOut{Client: client, Person: person, Action: "/logout", Session: "s", Request: "r"},
 		SignedOut{Client: client, ReturnURL: returnURL},
+		SignedOut{Upstream: "Example Workforce"},
 		Home{DiscoveryURL: "https://id.example/.well-known/openid-configuration"},
 		Home{Person: &person, SignOutAction: "/logout", AccountURL: "/account", DiscoveryURL: "https://id.example/.well-known/openid-configuration",
 			Links: []Link{{Name: "Wiki", URL: "https://wiki.example/"}}},

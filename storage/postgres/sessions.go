@@ -21,12 +21,13 @@ func identity(i *storage.Identity) []any {
 
 // sessionColumns are what session scans, of the table named s.
 const sessionColumns = `s.id_hash, s.sid, s.connector_id, s.user_id, s.auth_time, s.amr,
-	s.login_client_ids, s.client_ids, s.remember, s.user_agent, s.ip_address, s.created_at, s.last_used_at, s.expires_at`
+	s.login_client_ids, s.client_ids, s.remember, s.user_agent, s.ip_address, s.created_at, s.last_used_at, s.expires_at,
+	s.upstream_sealed`
 
 func session(s *storage.Session) []any {
 	return []any{exactBytes{s.IDHash[:]}, &s.SID, &s.ConnectorID, &s.UserID, instant{&s.AuthTime}, stringList{&s.AMR},
 		stringList{&s.LoginClientIDs}, stringList{&s.ClientIDs}, &s.Remember, &s.UserAgent, &s.IPAddress,
-		instant{&s.CreatedAt}, instant{&s.LastUsedAt}, instant{&s.ExpiresAt}}
+		instant{&s.CreatedAt}, instant{&s.LastUsedAt}, instant{&s.ExpiresAt}, &s.UpstreamSealed}
 }
 
 // SignIn implements storage.Sessions.
@@ -70,11 +71,12 @@ func queueIdentity(b *pgx.Batch, i storage.Identity, sealedSecret []byte) {
 func queueSession(b *pgx.Batch, s storage.Session) {
 	b.Queue(`
 		INSERT INTO sessions (id_hash, sid, connector_id, user_id, auth_time, amr,
-			login_client_ids, client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+			login_client_ids, client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at,
+			upstream_sealed)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
 		s.IDHash[:], s.SID, s.ConnectorID, s.UserID, s.AuthTime, list(s.AMR),
 		list(s.LoginClientIDs), list(s.ClientIDs), s.Remember, s.UserAgent, s.IPAddress,
-		s.CreatedAt, s.LastUsedAt, s.ExpiresAt)
+		s.CreatedAt, s.LastUsedAt, s.ExpiresAt, full(s.UpstreamSealed))
 }
 
 // Session implements storage.Sessions.

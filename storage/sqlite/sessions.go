@@ -20,12 +20,13 @@ func identity(i *storage.Identity) []any {
 
 // sessionColumns are what session scans, of the table named s.
 const sessionColumns = `s.id_hash, s.sid, s.connector_id, s.user_id, s.auth_time, s.amr,
-	s.login_client_ids, s.client_ids, s.remember, s.user_agent, s.ip_address, s.created_at, s.last_used_at, s.expires_at`
+	s.login_client_ids, s.client_ids, s.remember, s.user_agent, s.ip_address, s.created_at, s.last_used_at, s.expires_at,
+	s.upstream_sealed`
 
 func session(s *storage.Session) []any {
 	return []any{exactBytes{s.IDHash[:]}, &s.SID, &s.ConnectorID, &s.UserID, instant{&s.AuthTime}, stringList{&s.AMR},
 		stringList{&s.LoginClientIDs}, stringList{&s.ClientIDs}, &s.Remember, &s.UserAgent, &s.IPAddress,
-		instant{&s.CreatedAt}, instant{&s.LastUsedAt}, instant{&s.ExpiresAt}}
+		instant{&s.CreatedAt}, instant{&s.LastUsedAt}, instant{&s.ExpiresAt}, &s.UpstreamSealed}
 }
 
 // SignIn implements storage.Sessions.
@@ -73,11 +74,12 @@ func replaceSession(tx *tx, in storage.SignIn) error {
 	s := in.Session
 	_, err := tx.Exec(`
 		INSERT INTO sessions (id_hash, sid, connector_id, user_id, auth_time, amr,
-			login_client_ids, client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			login_client_ids, client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at,
+			upstream_sealed)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		s.IDHash[:], s.SID, s.ConnectorID, s.UserID, micros(s.AuthTime), list(s.AMR),
 		list(s.LoginClientIDs), list(s.ClientIDs), s.Remember, s.UserAgent, s.IPAddress,
-		micros(s.CreatedAt), micros(s.LastUsedAt), micros(s.ExpiresAt))
+		micros(s.CreatedAt), micros(s.LastUsedAt), micros(s.ExpiresAt), full(s.UpstreamSealed))
 	return err
 }
 

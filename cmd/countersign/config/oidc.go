@@ -35,6 +35,9 @@ type OIDC struct {
 	UserNameKey               string       `mapstructure:"userNameKey"`
 	OverrideClaimMapping      bool         `mapstructure:"overrideClaimMapping"`
 	ClaimMapping              ClaimMapping `mapstructure:"claimMapping"`
+	// LogoutUpstream ends the session at the provider, too, when people sign out here.
+	// Default: false. Dex has no such key.
+	LogoutUpstream bool `mapstructure:"logoutUpstream"`
 	// ProviderDiscoveryOverrides replace addresses of the discovery document.
 	ProviderDiscoveryOverrides DiscoveryOverrides `mapstructure:"providerDiscoveryOverrides"`
 

@@ -1,0 +1,3 @@
+-- +goose Up
+-- Processes of the previous version keep nothing of an upstream's session.
+ALTER TABLE sessions ADD COLUMN upstream_sealed BLOB;
