@@ -85,6 +85,9 @@ func (c Config) pool() (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the connection settings: %w", err) // pgx hides the password
 	}
+	if mode := pool.ConnConfig.DefaultQueryExecMode; mode == pgx.QueryExecModeExec || mode == pgx.QueryExecModeSimpleProtocol {
+		return nil, fmt.Errorf("default_query_exec_mode %q sends values without their types: behind a pooler that keeps no prepared statements, write cache_describe", mode)
+	}
 	switch {
 	case c.ConnectionTimeout > 0:
 		pool.ConnConfig.ConnectTimeout = c.ConnectionTimeout

@@ -71,6 +71,8 @@ func TestBadConfig(t *testing.T) {
 		"negative time":          {DSN: "host=a", StatementTimeout: -1},
 		"bad dsn":                {DSN: "postgres://u:secret@host:notaport/db"},
 		"bad mode":               {Host: "a", SSL: postgres.SSL{Mode: "sometimes"}, Password: "secret"},
+		"values without types":   {DSN: "host=a default_query_exec_mode=simple_protocol"},
+		"and in one round trip":  {DSN: "host=a default_query_exec_mode=exec"},
 		"missing authority file": {Host: "a", SSL: postgres.SSL{CAFile: "/does/not/exist"}, Password: "secret"},
 	} {
 		s, err := postgres.Open(c)

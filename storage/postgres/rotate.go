@@ -43,10 +43,7 @@ func (s *Store) RotateGrant(ctx context.Context, in storage.Rotation) (storage.G
 		err := conn.QueryRow(ctx, rotate,
 			[16]byte(in.ID), in.ClientID, in.Generation, in.Next, in.Now, in.UsedAfter,
 			in.UserAgent, in.IPAddress, connectors, limits).
-			Scan(&g.ConnectorID, &g.UserID, &g.SID, stringList{&g.Scopes}, instant{&g.AuthTime}, &g.ACR, stringList{&g.AMR},
-				instant{&g.CodeRedeemedAt}, instant{&g.ExpiresAt},
-				&i.Name, &i.PreferredUsername, &i.Email, &i.EmailVerified, stringList{&i.Groups},
-				instant{&i.CheckedAt}, instant{&i.ExpiresAt})
+			Scan(rotated{&g, &i})
 		if errors.Is(err, pgx.ErrNoRows) {
 			return storage.ErrConflict
 		}
@@ -55,8 +52,27 @@ func (s *Store) RotateGrant(ctx context.Context, in storage.Rotation) (storage.G
 	if err != nil {
 		return storage.Grant{}, storage.Identity{}, err
 	}
-	i.ConnectorID, i.UserID = g.ConnectorID, g.UserID
 	return g, i, nil
+}
+
+// rotated scans what rotate returns.
+type rotated struct {
+	*storage.Grant
+	person *storage.Identity
+}
+
+var _ pgx.RowScanner = rotated{}
+
+// ScanRow implements pgx.RowScanner.
+func (r rotated) ScanRow(rows pgx.Rows) error {
+	g, i, w := r.Grant, r.person, newWire(rows)
+	g.ConnectorID, g.UserID, g.SID, g.Scopes = w.text(), w.text(), w.text(), w.list()
+	g.AuthTime, g.ACR, g.AMR = w.instant(), w.text(), w.list()
+	g.CodeRedeemedAt, g.ExpiresAt = w.instant(), w.instant()
+	i.ConnectorID, i.UserID = g.ConnectorID, g.UserID
+	i.Name, i.PreferredUsername, i.Email, i.EmailVerified = w.text(), w.text(), w.text(), w.boolean()
+	i.Groups, i.CheckedAt, i.ExpiresAt = w.list(), w.instant(), w.instant()
+	return w.end()
 }
 
 // checkLimits are the limits as two arrays in PostgreSQL's notation (manual,

@@ -3,7 +3,9 @@ package postgres_test
 import (
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/countersign/countersign/storage"
@@ -123,5 +125,39 @@ func TestRotatingUpdatesAreHeapOnly(t *testing.T) {
 	// once in the life of a grant.
 	if rotated := updates - grants; hot*100 < rotated*95 {
 		t.Errorf("%d of %d rotations are heap-only", hot, rotated)
+	}
+}
+
+// Poolers want the driver to speak otherwise. What comes back is the same.
+func TestRotatingInEveryModeOfTheDriver(t *testing.T) {
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec"} {
+		t.Run(mode, func(t *testing.T) {
+			s := open(t, postgres.Config{DSN: pgcluster.With(pgcluster.Schema(t), "default_query_exec_mode", mode)})
+			in, now := storagetest.Valid()
+			in.Identity.Groups = []string{"a b", `"\{},`, "", "NULL", "groupe-é"}
+			in.Grant.AMR = nil
+			if err := s.SignIn(t.Context(), in); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: in.Identity.ExpiresAt}); err != nil {
+				t.Fatal(err)
+			}
+			step := storage.Rotation{
+				ID: in.Grant.ID, ClientID: in.Grant.ClientID, Generation: in.Grant.Generation, Next: in.Grant.Generation + 1, Now: now.Add(time.Minute), UsedAfter: now.Add(-time.Hour),
+				CheckedAfter: []storage.CheckLimit{{ConnectorID: `an"other\`}, {ConnectorID: in.Identity.ConnectorID, After: in.Identity.CheckedAt.Add(-time.Second)}},
+				UserAgent:    "kubectl", IPAddress: "192.0.2.1",
+			}
+			got, person, err := s.RotateGrant(t.Context(), step)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, known, err := s.Grant(t.Context(), in.Grant.ID, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want.Rotated(), got) + cmp.Diff(known, person) + cmp.Diff(in.Identity, person); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
