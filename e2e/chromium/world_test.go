@@ -89,6 +89,10 @@ func TestChromium(t *testing.T) {
 		{"https", https},
 		{"gitHub", gitHub},
 		{"samlUpstream", samlUpstream},
+		{"wholeOIDC", wholeOIDC},
+		{"wholeGitHub", wholeGitHub},
+		{"wholeLDAP", wholeLDAP},
+		{"wholeSAML", wholeSAML},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
