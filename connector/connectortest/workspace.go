@@ -38,21 +38,24 @@ type Workspace struct {
 	// members are the groups that a member is in directly, by address.
 	members map[string][]string
 	admins  []string
-	tokens  map[string]time.Time // to when they are good
-	handle  http.HandlerFunc
+	tokens  map[string]time.Time        // to when they are good
+	handle  map[string]http.HandlerFunc // by path
 	// pageSize is the most that a page has, at most 200.
 	pageSize int
 	seen     []Request
 }
 
+// serviceKey is the key of the service account: making one takes a while.
+var serviceKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
 // NewWorkspace starts one until the test ends. Groups are read in the name of admins.
 func NewWorkspace(t testing.TB, now func() time.Time, admins ...string) *Workspace {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := serviceKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &Workspace{key: key, now: now, admins: admins, members: map[string][]string{}, tokens: map[string]time.Time{}, pageSize: 200}
+	w := &Workspace{key: key, now: now, admins: admins, members: map[string][]string{}, tokens: map[string]time.Time{}, handle: map[string]http.HandlerFunc{}, pageSize: 200}
 	w.Server = httptest.NewServer(http.HandlerFunc(w.serve))
 	t.Cleanup(w.Close)
 	return w
@@ -68,7 +71,7 @@ func (w *Workspace) KeyFile(t testing.TB) []byte {
 	text, err := json.Marshal(map[string]string{
 		"type": "service_account", "project_id": "project", "client_email": ServiceAccount, "client_id": "100000000000000000001",
 		"private_key_id": serviceAccountKeyID, "private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
-		"auth_uri": w.URL + "/o/oauth2/auth", "token_uri": w.URL + "/token", "universe_domain": "googleapis.com",
+		"auth_uri": w.URL + "/o/oauth2/auth", "token_uri": w.URL + WorkspaceTokenPath, "universe_domain": "googleapis.com",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,11 +93,17 @@ func (w *Workspace) PageSize(n int) {
 	w.pageSize = n
 }
 
-// Handle answers groups.list differently; nil: as documented again.
-func (w *Workspace) Handle(h http.HandlerFunc) {
+// Its addresses: of OAuth 2.0, and of groups.list.
+const (
+	WorkspaceTokenPath = "/token"
+	WorkspaceListPath  = "/admin/directory/v1/groups"
+)
+
+// Handle answers a path differently; nil: as documented again.
+func (w *Workspace) Handle(path string, h http.HandlerFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.handle = h
+	w.handle[path] = h
 }
 
 // ForgetTokens makes every token that was given out a wrong one.
@@ -117,7 +126,7 @@ func (w *Workspace) serve(out http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
 	rec := &recorder{out, http.StatusOK}
 	w.mu.Lock()
-	h := w.handle
+	h := w.handle[r.URL.Path]
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
@@ -125,11 +134,11 @@ func (w *Workspace) serve(out http.ResponseWriter, r *http.Request) {
 		w.seen = append(w.seen, Request{Path: r.URL.Path, Query: r.URL.Query(), Form: r.PostForm, Status: rec.status})
 	}()
 	switch {
-	case r.Method == http.MethodPost && r.URL.Path == "/token":
-		w.token(rec, r)
-	case r.Method == http.MethodGet && r.URL.Path == "/admin/directory/v1/groups" && h != nil:
+	case h != nil:
 		h(rec, r)
-	case r.Method == http.MethodGet && r.URL.Path == "/admin/directory/v1/groups":
+	case r.Method == http.MethodPost && r.URL.Path == WorkspaceTokenPath:
+		w.token(rec, r)
+	case r.Method == http.MethodGet && r.URL.Path == WorkspaceListPath:
 		w.list(rec, r)
 	default:
 		GoogleError(rec, http.StatusNotFound, "notFound", "Not Found")
@@ -162,7 +171,7 @@ func (w *Workspace) token(out http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := w.now()
-	expected := jwt.Expected{Issuer: ServiceAccount, AnyAudience: jwt.Audience{w.URL + "/token"}, Time: now}
+	expected := jwt.Expected{Issuer: ServiceAccount, AnyAudience: jwt.Audience{w.URL + WorkspaceTokenPath}, Time: now}
 	if claims.ValidateWithLeeway(expected, 0) != nil || claims.IssuedAt == nil || claims.Expiry == nil || claims.Expiry.Time().Sub(claims.IssuedAt.Time()) > time.Hour {
 		refuse("invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe.")
 		return

@@ -49,6 +49,10 @@ func TestGroupsElsewhere(t *testing.T) {
 	if _, err := p.signIn(p.connect(func(c *oidc.Config) { c.Groups = false })); err != nil {
 		t.Errorf("without groups: %v", err)
 	}
+	none, err := p.signIn(p.connect(func(c *oidc.Config) { c.Keys.Groups = "roles" }))
+	if err != nil || none.Groups != nil {
+		t.Errorf("of another claim, which is not there: %+v, %v", none, err)
+	}
 	p.claims["roles"] = []string{"r"}
 	who, err := p.signIn(p.connect(func(c *oidc.Config) { c.Keys.Groups = "roles" }))
 	if err != nil || !slices.Equal(who.Groups, []string{"r"}) {
@@ -131,7 +135,7 @@ func TestGroupsOfGoogle(t *testing.T) {
 	if err != nil || !slices.Equal(next.Groups, []string{"ops@example.com"}) {
 		t.Fatalf("%+v, %v", next, err)
 	}
-	w.Handle(func(w http.ResponseWriter, _ *http.Request) {
+	w.Handle(connectortest.WorkspaceListPath, func(w http.ResponseWriter, _ *http.Request) {
 		connectortest.GoogleError(w, 404, "notFound", "Resource Not Found: userKey")
 	})
 	if who, err := c.Refresh(t.Context(), connector.Identity{UserID: who.UserID, Secret: who.Secret}); !errors.Is(err, connector.ErrUpstream) || who.Groups != nil {

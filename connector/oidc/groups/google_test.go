@@ -2,6 +2,11 @@ package groups_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -100,8 +105,8 @@ func (w *workspace) asked() (n map[string]int) {
 }
 
 const (
-	tokenPath = "/token"
-	listPath  = "/admin/directory/v1/groups"
+	tokenPath = connectortest.WorkspaceTokenPath
+	listPath  = connectortest.WorkspaceListPath
 )
 
 func transitive(c *groups.GoogleConfig) { c.Transitive = true }
@@ -251,7 +256,7 @@ func TestGoogleFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorkspace(t)
-			w.Handle(h)
+			w.Handle(listPath, h)
 			all, ok, err := w.connect().Groups(t.Context(), claims("jane@example.com"), "")
 			if !errors.Is(err, connector.ErrUpstream) || errors.Is(err, connector.ErrGone) || ok || all != nil {
 				t.Fatalf("%q, %v, %v", all, ok, err)
@@ -263,6 +268,21 @@ func TestGoogleFails(t *testing.T) {
 				t.Error("the token was sent elsewhere")
 			}
 		})
+	}
+}
+
+// A token endpoint that gives no token: the API is not asked without one.
+func TestGoogleGivesNoToken(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"an empty document": "{}", "a page": "<html>", "2 MB": `{"access_token":"` + strings.Repeat("x", 2<<20) + `"}`, "another kind": `{"access_token":7}`,
+	} {
+		w := newWorkspace(t)
+		w.Handle(tokenPath, func(out http.ResponseWriter, _ *http.Request) { _, _ = out.Write([]byte(text)) })
+		_, ok, err := w.connect().Groups(t.Context(), claims("jane@example.com"), "")
+		if n := w.asked(); !errors.Is(err, connector.ErrUpstream) || ok || n[listPath] != 0 {
+			t.Errorf("%s: %v, asked %v", name, err, n)
+		}
 	}
 }
 
@@ -297,13 +317,13 @@ func TestGoogleLimits(t *testing.T) {
 		"429 without a time": {429, "rateLimitExceeded", "", 5},
 		"403 of a quota":     {403, "quotaExceeded", "", 5},
 		"503 with a time":    {503, "backendError", "7", 7},
-		"far too long":       {429, "rateLimitExceeded", "99999999", 300},
+		"far too long":       {429, "rateLimitExceeded", "10000000000", 300},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorkspace(t)
 			g := w.connect()
-			w.Handle(func(out http.ResponseWriter, _ *http.Request) {
+			w.Handle(listPath, func(out http.ResponseWriter, _ *http.Request) {
 				if c.after != "" {
 					out.Header().Set("Retry-After", c.after)
 				}
@@ -315,7 +335,7 @@ func TestGoogleLimits(t *testing.T) {
 				}
 			}
 			fails("limited")
-			w.Handle(nil)
+			w.Handle(listPath, nil)
 			w.asked()
 			w.ahead.Add(c.wait - 1)
 			fails("too early")
@@ -328,14 +348,36 @@ func TestGoogleLimits(t *testing.T) {
 	}
 }
 
+// newKey is the PEM of a key that nobody knows.
+func newKey(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
 // A service account that Google does not believe, or does not let act for others.
 func TestServiceAccountIsRefused(t *testing.T) {
 	t.Parallel()
-	w, other := newWorkspace(t), newWorkspace(t)
+	w := newWorkspace(t)
 	notDelegated := w.connect(func(c *groups.GoogleConfig) { c.Admins = map[string]string{"*": "jane@example.com"} })
-	// The key of another one, with the address of this.
-	text := strings.ReplaceAll(string(other.KeyFile(t)), other.URL, w.URL)
-	account, err := groups.ParseServiceAccount([]byte(text))
+	// Another key, in the name of the same account.
+	var file map[string]string
+	if err := json.Unmarshal(w.KeyFile(t), &file); err != nil {
+		t.Fatal(err)
+	}
+	file["private_key"] = newKey(t)
+	text, err := json.Marshal(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	account, err := groups.ParseServiceAccount(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +396,7 @@ func TestGoogleHangs(t *testing.T) {
 	w := newWorkspace(t)
 	release := make(chan struct{})
 	defer close(release)
-	w.Handle(func(_ http.ResponseWriter, r *http.Request) {
+	w.Handle(listPath, func(_ http.ResponseWriter, r *http.Request) {
 		select {
 		case <-release:
 		case <-r.Context().Done():
@@ -362,7 +404,7 @@ func TestGoogleHangs(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, _, err := w.connect().Groups(ctx, claims("jane@example.com"), ""); !errors.Is(err, connector.ErrUpstream) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := w.connect().Groups(ctx, claims("jane@example.com"), ""); !errors.Is(err, connector.ErrUpstream) || !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "jane") {
 		t.Errorf("%v", err)
 	}
 }

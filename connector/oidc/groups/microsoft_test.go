@@ -135,7 +135,13 @@ func TestMicrosoftFails(t *testing.T) {
 		"next of another API":  next(func(own string) string { return own + "/elsewhere" }),
 		"next is a path":       next(func(string) string { return "/v1.0/me/transitiveMemberOf" }),
 		"next is a script":     next(func(string) string { return "javascript:alert(1)" }),
-		"a circle":             next(func(own string) string { return own + "/v1.0/me/transitiveMemberOf" }),
+		"next is not secure": next(func(own string) string {
+			return strings.Replace(own, "http:", "ftp:", 1) + "/v1.0/me/transitiveMemberOf"
+		}),
+		"a circle of nothing": func(g *connectortest.Graph) {
+			write(`{"value":[],"@odata.nextLink":"` + g.URL + `/v1.0/me/transitiveMemberOf"}`)(g)
+		},
+		"a circle": next(func(own string) string { return own + "/v1.0/me/transitiveMemberOf" }),
 		"elsewhere": func(g *connectortest.Graph) {
 			g.Handle(func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
@@ -149,6 +155,9 @@ func TestMicrosoftFails(t *testing.T) {
 			all, ok, err := connect(t, g, new(clock)).Groups(t.Context(), overage(), "access")
 			if !errors.Is(err, connector.ErrUpstream) || errors.Is(err, connector.ErrGone) || ok || all != nil {
 				t.Fatalf("%q, %v, %v", all, ok, err)
+			}
+			if strings.HasPrefix(name, "next ") && !strings.Contains(err.Error(), "next page is at") {
+				t.Errorf("its address was not what failed: %v", err)
 			}
 			for _, r := range g.Seen() {
 				if r.Path == "/elsewhere" {
