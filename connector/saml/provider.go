@@ -77,7 +77,7 @@ func (c *Connector) known() (*provider, error) {
 // has them, and then again and again, so that new certificates are believed and old
 // ones no longer.
 func (c *Connector) Run(ctx context.Context) {
-	if c.cfg.MetadataURL == "" && c.cfg.MetadataFile == "" {
+	if !c.fromMetadata() {
 		return
 	}
 	interval := urlInterval
