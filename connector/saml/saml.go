@@ -65,6 +65,11 @@ type Config struct {
 	// Binding is that of requests: Redirect or Post. Empty: Post for SSOURL;
 	// Redirect for metadata, if they offer it.
 	Binding string
+	// SignOutURL is our address for single logout, of this connector alone. It needs
+	// Signing. Empty: people are not signed out at the provider, nor by it.
+	SignOutURL string
+	// SLOURL is where they are signed out, without metadata; empty: nowhere.
+	SLOURL string
 	// NameIDFormat is asked for; empty: none.
 	NameIDFormat string
 	// AuthnContexts are classes of authentication, one of which must have been used.
@@ -109,6 +114,7 @@ var (
 	_ connector.Receiver          = (*Connector)(nil)
 	_ connector.Background        = (*Connector)(nil)
 	_ connector.Metadata          = (*Connector)(nil)
+	_ connector.SignOutReceiver   = (*Connector)(nil)
 )
 
 // New checks the configuration. It asks nobody; Run does.
@@ -125,6 +131,9 @@ func New(cfg Config) (*Connector, error) {
 	if b := cfg.Binding; b != "" && b != Redirect && b != Post {
 		return nil, fmt.Errorf("saml: there is no binding %q", b)
 	}
+	if cfg.SignOutURL != "" && cfg.Signing == nil {
+		return nil, errors.New("saml: SignOutURL needs Signing: messages of single logout have to be signed")
+	}
 	c := &Connector{cfg: cfg}
 	if cfg.MetadataURL != "" || cfg.MetadataFile != "" {
 		c.failed(errors.New("the provider's metadata have not been read yet"))
@@ -133,6 +142,9 @@ func New(cfg Config) (*Connector, error) {
 	p := &provider{issuer: cfg.Issuer, certificates: cfg.Certificates, ssoURL: cfg.SSOURL, binding: cfg.Binding}
 	if p.binding == "" {
 		p.binding = Post
+	}
+	if cfg.SLOURL != "" {
+		p.slo = slo{url: cfg.SLOURL, answerURL: cfg.SLOURL, binding: Redirect}
 	}
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("saml: %w", err)
@@ -144,7 +156,7 @@ func New(cfg Config) (*Connector, error) {
 // checkMetadata refuses metadata that somebody on the way could have made: they
 // say whose signatures are believed.
 func (cfg Config) checkMetadata() error {
-	if cfg.SSOURL != "" || len(cfg.Certificates) > 0 || cfg.MetadataURL != "" && cfg.MetadataFile != "" {
+	if cfg.SSOURL != "" || cfg.SLOURL != "" || len(cfg.Certificates) > 0 || cfg.MetadataURL != "" && cfg.MetadataFile != "" {
 		return errors.New("saml: the provider is described by metadata or without, and by one of them")
 	}
 	if cfg.MetadataURL == "" {
