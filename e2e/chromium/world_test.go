@@ -89,6 +89,7 @@ func TestChromium(t *testing.T) {
 		{"https", https},
 		{"gitHub", gitHub},
 		{"samlUpstream", samlUpstream},
+		{"samlLogout", samlLogout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
