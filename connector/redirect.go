@@ -52,8 +52,10 @@ type Away struct {
 type Arrival struct {
 	// Kept is that of the departure.
 	Kept []byte
-	// Query are the parameters of the address that it came to.
-	Query url.Values
+	// Query are the parameters of the address that it came to, RawQuery its query as
+	// it came, for signatures over its octets.
+	Query    url.Values
+	RawQuery string
 	// Received is Receipt.Content, when the upstream posted; else nil.
 	Received []byte
 }

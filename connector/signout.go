@@ -1,6 +1,10 @@
 package connector
 
-import "context"
+import (
+	"context"
+	"net/url"
+	"time"
+)
 
 // MaxSession is the most that is kept of one browser's session at an upstream, in
 // bytes: it is in the row of each session, and mostly in an address afterwards.
@@ -34,4 +38,49 @@ type SignOut struct {
 	// RP-Initiated Logout 1.0, SAML's RelayState. It finds the way back and proves
 	// nothing.
 	State string
+}
+
+// SignOutReceiver is implemented by those whose upstream ends sessions by itself,
+// and tells us through the browser, at the address that SignOut's way back leads to.
+type SignOutReceiver interface {
+	SignOuter
+
+	// Asks reports whether a message is such a request, and no answer to SignOut.
+	Asks(m Message) bool
+
+	// ReceiveSignedOut checks an answer that was posted, as far as that can be done
+	// without the departure. What it returns is for SignedOut, as Arrival.Received. The
+	// error is that of SignedOut.
+	ReceiveSignedOut(ctx context.Context, m Message) ([]byte, error)
+
+	// ReceiveSignOut checks a request. The error is or wraps ErrUpstream: it must end
+	// nothing.
+	ReceiveSignOut(ctx context.Context, m Message) (SignOutRequest, error)
+}
+
+// Message is what a browser has brought from an upstream: the query of an address,
+// or a form.
+type Message struct {
+	// RawQuery is the query as it came, for signatures over its octets.
+	RawQuery string
+	Query    url.Values
+	// Form is nil unless it was posted.
+	Form url.Values
+}
+
+// SignOutRequest is an upstream's request to end sessions, verified.
+type SignOutRequest struct {
+	// ID makes it unique at this connector: a second one with the same is a replay.
+	// It is too old to be believed at BelievedUntil.
+	ID            string
+	BelievedUntil time.Time
+	// UserID is whose sessions are meant; empty: it names the person in another way,
+	// and only what was kept of a session tells whether that is meant.
+	UserID string
+	// Means reports whether a session of this connector is meant, by the person's id
+	// and what was kept of it.
+	Means func(userID string, session []byte) bool
+	// Answer says where to send the browser with the answer: done, or that there was
+	// nobody to sign out. Without a URL there is nowhere.
+	Answer func(done bool) (Away, error)
 }

@@ -177,7 +177,7 @@ func (s *Server) newLogout(p *provider, keyring *seal.Keyring) (*logout.Endpoint
 	}
 	return logout.New(logout.Config{
 		Policy: s.cfg.Policy, Path: s.base() + oauth.PathEndSession, Lifetime: s.cfg.FlowLifetime,
-		Clients: s.clients, Browsers: p.browsers, Keyring: keyring, Site: s.site,
+		Clients: s.clients, Browsers: p.browsers, Store: s.cfg.Store, Revoker: p.revoker, Keyring: keyring, Site: s.site,
 		Guard: guard, VerifyIDToken: p.verifyHint, Audit: s.cfg.Audit, Now: s.cfg.Now,
 		Upstreams: s.upstreams(), Secure: s.secure(), Random: s.cfg.Random,
 	})

@@ -104,6 +104,8 @@ func (s *Server) routes() []route {
 		{"POST", oauth.PathEndSession, atLogout((*logout.Endpoint).Post), forPeople, open},
 		// Upstreams send people back here who have signed out there.
 		{"GET", logout.PathCallback, atLogout((*logout.Endpoint).Callback), forPeople, open},
+		{"GET", logout.PathCallback + "/{connector}", atLogout((*logout.Endpoint).Callback), forPeople, open},
+		{"POST", logout.PathCallback + "/{connector}", atLogout((*logout.Endpoint).Posted), forPeople, upstreams},
 		{"GET", stepSignedOut, atLogout((*logout.Endpoint).Back), forPeople, open},
 	}
 }

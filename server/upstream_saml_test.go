@@ -24,19 +24,34 @@ type workforce struct {
 	*world
 	idp  *samltest.Page
 	site *httptest.Server
+	// slo and more are of single logout; see employSLO.
+	slo  *samltest.SLO
+	more func(ours string, c *saml.Config)
 }
 
 // employ starts both, at one clock.
 func employ(t *testing.T, engine string, options ...option) *workforce {
 	t.Helper()
-	f := &workforce{idp: &samltest.Page{IdP: samltest.New(t, "https://idp.example")}}
-	f.site = httptest.NewServer(f.idp)
-	t.Cleanup(f.site.Close)
+	f := new(workforce)
+	f.start(t, engine, options...)
+	return f
+}
+
+func (f *workforce) start(t *testing.T, engine string, options ...option) {
+	t.Helper()
 	clock := new(clock)
-	f.idp.Now = clock.now
+	idp := samltest.New(t, "https://idp.example")
+	f.idp = &samltest.Page{IdP: idp, Now: clock.now}
+	mux := http.NewServeMux()
+	mux.Handle("/sso", f.idp)
+	if f.slo != nil {
+		f.slo.IdP, f.slo.Now = idp, clock.now
+		mux.Handle("/slo", f.slo)
+	}
+	f.site = httptest.NewServer(mux)
+	t.Cleanup(f.site.Close)
 	f.groups("dev", "ops")
 	f.world = newDatabase(t, engine).replica(t, clock, append([]option{f.connect(t)}, options...)...)
-	return f
 }
 
 // groups says what the identity provider says of jane.
@@ -63,11 +78,15 @@ func (f *workforce) connect(t *testing.T) option {
 			idp *samltest.IdP
 		}{{"other", other}, {"workforce", f.idp.IdP}} {
 			id, idp := known.id, known.idp
-			conn, err := saml.New(saml.Config{
+			cfg := saml.Config{
 				ACSURL: c.Policy.Issuer + "/callback", SSOURL: f.site.URL + "/sso", Issuer: idp.Issuer, Certificates: []*x509.Certificate{idp.Certificate},
 				NameIDFormat: "persistent", Attributes: saml.Attributes{Name: "name", Email: "mail", Groups: "groups"},
 				Now: f.idp.Now, Logger: c.Logger,
-			})
+			}
+			if f.more != nil && id == "workforce" {
+				f.more(c.Policy.Issuer, &cfg)
+			}
+			conn, err := saml.New(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}

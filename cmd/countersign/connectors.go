@@ -67,7 +67,7 @@ func newConnector(c config.Connector, issuer string, logger *slog.Logger) (flow.
 	case c.LDAP != nil:
 		out.Password, err = newLDAP(*c.LDAP, c.Timeout, logger)
 	case c.SAML != nil:
-		err = newSAML(&out, *c.SAML, logger)
+		err = newSAML(&out, *c.SAML, issuer, logger)
 	}
 	return out, err
 }

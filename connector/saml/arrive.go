@@ -43,7 +43,12 @@ func (c *Connector) Arrive(_ context.Context, arrival connector.Arrival) (connec
 			return connector.Identity{}, fmt.Errorf("%w: the person had to authenticate anew, and did not since %s", connector.ErrUpstream, a.AuthnInstant)
 		}
 	}
-	return c.cfg.Attributes.identity(a)
+	who, err := c.cfg.Attributes.identity(a)
+	if err != nil {
+		return who, err
+	}
+	who.Session, err = c.kept(a)
+	return who, err
 }
 
 // identity makes an Identity of an assertion.

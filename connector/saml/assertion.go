@@ -22,13 +22,17 @@ const (
 
 // assertion is what was read of one, and what Arrive is told of it.
 type assertion struct {
-	ID           string              `json:"id"`
-	InResponseTo string              `json:"in_response_to"`
-	NameID       string              `json:"name_id,omitempty"`
-	NameIDFormat string              `json:"name_id_format,omitempty"`
-	Attributes   map[string][]string `json:"attributes,omitempty"`
-	AuthnInstant time.Time           `json:"authn_instant"`
-	AuthnContext string              `json:"authn_context,omitempty"`
+	ID           string `json:"id"`
+	InResponseTo string `json:"in_response_to"`
+	NameID       string `json:"name_id,omitempty"`
+	NameIDFormat string `json:"name_id_format,omitempty"`
+	// Those of the NameID, and the session at the provider; for signing out.
+	NameQualifier   string              `json:"name_qualifier,omitempty"`
+	SPNameQualifier string              `json:"sp_name_qualifier,omitempty"`
+	SessionIndex    string              `json:"session_index,omitempty"`
+	Attributes      map[string][]string `json:"attributes,omitempty"`
+	AuthnInstant    time.Time           `json:"authn_instant"`
+	AuthnContext    string              `json:"authn_context,omitempty"`
 
 	// What follows is checked and forgotten.
 	issuer            *etree.Element
@@ -78,6 +82,7 @@ func (a *assertion) readSubject(el *etree.Element, acs string, now time.Time) er
 			return err
 		}
 		a.NameIDFormat = attribute(name, "Format")
+		a.NameQualifier, a.SPNameQualifier = attribute(name, "NameQualifier"), attribute(name, "SPNameQualifier")
 	}
 	err = errors.New("the assertion has no bearer confirmation")
 	for _, confirmation := range children(subject, nsAssertion, "SubjectConfirmation") {
@@ -163,6 +168,7 @@ func (a *assertion) readAuthn(el *etree.Element) error {
 	if a.sessionUntil, err = instant(all[0], "SessionNotOnOrAfter"); err != nil {
 		return err
 	}
+	a.SessionIndex = attribute(all[0], "SessionIndex")
 	context, err := child(all[0], nsAssertion, "AuthnContext")
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func (c *Connector) Depart(_ context.Context, d connector.Departure) (connector.
 		kept = binary.BigEndian.AppendUint64(kept, uint64(now.Unix()))
 	}
 	request := c.request(p, requestID(kept), d.Fresh, now)
-	away, err := c.send(p, request, d.State)
+	away, err := c.send(message{parameter: samlRequest, binding: p.binding, to: p.ssoURL, root: request, state: d.State})
 	if err != nil {
 		return connector.Away{}, fmt.Errorf("%w: making the request: %w", connector.ErrUpstream, err)
 	}
@@ -79,30 +79,42 @@ func (c *Connector) request(p *provider, id string, fresh bool, now time.Time) *
 	return el
 }
 
-// send encodes a request for its binding.
-func (c *Connector) send(p *provider, request *etree.Element, state string) (connector.Away, error) {
-	if p.binding == Redirect {
-		address, err := c.redirect(p.ssoURL, request, state)
+// message is a document on its way to the provider.
+type message struct {
+	// parameter is samlRequest or samlResponse.
+	parameter, binding, to string
+	root                   *etree.Element
+	// state is the RelayState; may be empty.
+	state string
+}
+
+// send encodes a message for its binding.
+func (c *Connector) send(m message) (connector.Away, error) {
+	if m.binding == Redirect {
+		address, err := c.redirect(m)
 		return connector.Away{URL: address}, err
 	}
 	if c.cfg.Signing != nil {
-		if err := c.sign(request); err != nil {
+		if err := c.sign(m.root); err != nil {
 			return connector.Away{}, err
 		}
 	}
-	text, err := document(request)
+	text, err := document(m.root)
 	if err != nil {
 		return connector.Away{}, err
 	}
 	// SAML Bindings 3.5.4.
-	form := url.Values{"SAMLRequest": {base64.StdEncoding.EncodeToString(text)}, "RelayState": {state}}
-	return connector.Away{URL: p.ssoURL, Form: form}, nil
+	form := url.Values{m.parameter: {base64.StdEncoding.EncodeToString(text)}}
+	if m.state != "" {
+		form.Set("RelayState", m.state)
+	}
+	return connector.Away{URL: m.to, Form: form}, nil
 }
 
 // redirect makes the address of SAML Bindings 3.4.4.1: what is signed is the octets
 // of the query in this order.
-func (c *Connector) redirect(to string, request *etree.Element, state string) (string, error) {
-	text, err := document(request)
+func (c *Connector) redirect(m message) (string, error) {
+	text, err := document(m.root)
 	if err != nil {
 		return "", err
 	}
@@ -117,7 +129,10 @@ func (c *Connector) redirect(to string, request *etree.Element, state string) (s
 	if err := w.Close(); err != nil {
 		return "", fmt.Errorf("deflating: %w", err)
 	}
-	query := "SAMLRequest=" + url.QueryEscape(base64.StdEncoding.EncodeToString(deflated.Bytes())) + "&RelayState=" + url.QueryEscape(state)
+	query := m.parameter + "=" + url.QueryEscape(base64.StdEncoding.EncodeToString(deflated.Bytes()))
+	if m.state != "" {
+		query += "&RelayState=" + url.QueryEscape(m.state)
+	}
 	if c.cfg.Signing != nil {
 		query += "&SigAlg=" + url.QueryEscape(dsig.RSASHA256SignatureMethod)
 		digest := sha256.Sum256([]byte(query))
@@ -127,7 +142,7 @@ func (c *Connector) redirect(to string, request *etree.Element, state string) (s
 		}
 		query += "&Signature=" + url.QueryEscape(base64.StdEncoding.EncodeToString(signature))
 	}
-	u, err := url.Parse(to)
+	u, err := url.Parse(m.to)
 	if err != nil {
 		return "", fmt.Errorf("reading the provider's address: %w", err)
 	}

@@ -28,6 +28,13 @@ func (c *Connector) Metadata() (contentType string, body []byte, err error) {
 			key.CreateElement("EncryptionMethod").CreateAttr("Algorithm", name)
 		}
 	}
+	if c.cfg.SignOutURL != "" {
+		for _, binding := range []string{crewjam.HTTPRedirectBinding, crewjam.HTTPPostBinding} {
+			slo := sp.CreateElement("SingleLogoutService")
+			slo.CreateAttr("Binding", binding)
+			slo.CreateAttr("Location", c.cfg.SignOutURL)
+		}
+	}
 	if name := format(c.cfg.NameIDFormat); name != "" {
 		sp.CreateElement("NameIDFormat").SetText(name)
 	}

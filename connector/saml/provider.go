@@ -2,6 +2,7 @@ package saml
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
@@ -40,8 +41,15 @@ type provider struct {
 	certificates []*x509.Certificate
 	ssoURL       string
 	binding      string
+	slo          slo
 	// validUntil is when its metadata end; zero: never.
 	validUntil time.Time
+}
+
+// slo is where people are signed out; without a url, nowhere.
+type slo struct {
+	// answerURL takes answers to the provider's own requests.
+	url, answerURL, binding string
 }
 
 // check refuses a provider without keys, and addresses that are none.
@@ -54,9 +62,15 @@ func (p *provider) check() error {
 			return err
 		}
 	}
-	u, err := url.Parse(p.ssoURL)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return fmt.Errorf("the provider's address %.200q is none: it must be https", p.ssoURL)
+	addresses := []string{p.ssoURL}
+	if p.slo.url != "" {
+		addresses = append(addresses, p.slo.url, p.slo.answerURL)
+	}
+	for _, address := range addresses {
+		u, err := url.Parse(address)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" {
+			return fmt.Errorf("the provider's address %.200q is none: it must be https", address)
+		}
 	}
 	return nil
 }
@@ -119,8 +133,12 @@ func (c *Connector) learn(ctx context.Context) error {
 	if !p.validUntil.IsZero() && !c.cfg.Now().Before(p.validUntil) {
 		return fmt.Errorf("the provider's metadata were valid until %s", p.validUntil)
 	}
-	if c.provider.Swap(p) == nil {
-		c.cfg.Logger.InfoContext(ctx, "an upstream is known", slog.String("issuer", p.issuer), slog.Int("certificates", len(p.certificates)))
+	if c.provider.Swap(p) != nil {
+		return nil
+	}
+	c.cfg.Logger.InfoContext(ctx, "an upstream is known", slog.String("issuer", p.issuer), slog.Int("certificates", len(p.certificates)))
+	if c.cfg.SignOutURL != "" && p.slo.url == "" {
+		c.cfg.Logger.WarnContext(ctx, "an upstream has no SingleLogoutService: who signs out here stays signed in there", slog.String("issuer", p.issuer))
 	}
 	return nil
 }
@@ -208,11 +226,16 @@ func descriptor(e crewjam.EntityDescriptor, binding string) (*provider, error) {
 	if p.issuer == "" {
 		return nil, errors.New("they have no entityID")
 	}
-	addresses := make(map[string]string)
+	addresses, ends := make(map[string]string), make(map[string]slo)
 	for _, d := range e.IDPSSODescriptors {
 		for _, s := range d.SingleSignOnServices {
 			if addresses[s.Binding] == "" {
 				addresses[s.Binding] = s.Location
+			}
+		}
+		for _, s := range d.SingleLogoutServices {
+			if ends[s.Binding].url == "" {
+				ends[s.Binding] = slo{url: s.Location, answerURL: cmp.Or(s.ResponseLocation, s.Location)}
 			}
 		}
 		for _, k := range d.KeyDescriptors {
@@ -231,6 +254,9 @@ func descriptor(e crewjam.EntityDescriptor, binding string) (*provider, error) {
 	for _, b := range []struct{ name, urn string }{{Redirect, crewjam.HTTPRedirectBinding}, {Post, crewjam.HTTPPostBinding}} {
 		if p.ssoURL == "" && (binding == "" || binding == b.name) {
 			p.ssoURL, p.binding = addresses[b.urn], b.name
+		}
+		if p.slo.url == "" { // Redirect, unless there is only Post
+			p.slo, p.slo.binding = ends[b.urn], b.name
 		}
 	}
 	return p, nil

@@ -18,9 +18,9 @@ const againInterval = 10 * time.Second
 // errUnknownKey: none of the provider's keys has made a signature.
 var errUnknownKey = errors.New("none of the provider's certificates has made it")
 
-// receive reads a response. Where the provider seems to have signed it with a key
+// response reads a response. Where the provider seems to have signed it with a key
 // that is not known, its metadata may have a new one: they are read again.
-func (c *Connector) receive(ctx context.Context, raw []byte) (assertion, error) {
+func (c *Connector) response(ctx context.Context, raw []byte) (assertion, error) {
 	p, err := c.known()
 	if err != nil {
 		return assertion{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
@@ -69,9 +69,9 @@ func (c *Connector) learnAgain(ctx context.Context, old *provider) error {
 		return nil
 	}
 	now := c.cfg.Now()
-	if now.Sub(c.asked) < againInterval {
+	if now.Sub(c.reread) < againInterval {
 		return errors.New("its metadata were read a moment ago")
 	}
-	c.asked = now
+	c.reread = now
 	return c.learn(ctx)
 }

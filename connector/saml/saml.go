@@ -65,6 +65,11 @@ type Config struct {
 	// Binding is that of requests: Redirect or Post. Empty: Post for SSOURL;
 	// Redirect for metadata, if they offer it.
 	Binding string
+	// SignOutURL is our address for single logout, of this connector alone. It needs
+	// Signing. Empty: people are not signed out at the provider, nor by it.
+	SignOutURL string
+	// SLOURL is where they are signed out, without metadata; empty: nowhere.
+	SLOURL string
 	// NameIDFormat is asked for; empty: none.
 	NameIDFormat string
 	// AuthnContexts are classes of authentication, one of which must have been used.
@@ -102,10 +107,10 @@ type Connector struct {
 	cfg      Config
 	provider atomic.Pointer[provider]
 	trouble  atomic.Pointer[string]
-	// turn is held while metadata are read because of a signature, which was last
-	// asked.
-	turn  chan struct{}
-	asked time.Time
+	// turn is held while metadata are read because of a signature, which was last at
+	// reread.
+	turn   chan struct{}
+	reread time.Time
 }
 
 var (
@@ -113,6 +118,7 @@ var (
 	_ connector.Receiver          = (*Connector)(nil)
 	_ connector.Background        = (*Connector)(nil)
 	_ connector.Metadata          = (*Connector)(nil)
+	_ connector.SignOutReceiver   = (*Connector)(nil)
 )
 
 // New checks the configuration. It asks nobody; Run does.
@@ -129,6 +135,9 @@ func New(cfg Config) (*Connector, error) {
 	if b := cfg.Binding; b != "" && b != Redirect && b != Post {
 		return nil, fmt.Errorf("saml: there is no binding %q", b)
 	}
+	if cfg.SignOutURL != "" && cfg.Signing == nil {
+		return nil, errors.New("saml: SignOutURL needs Signing: messages of single logout have to be signed")
+	}
 	c := &Connector{cfg: cfg, turn: make(chan struct{}, 1)}
 	if c.fromMetadata() {
 		c.failed(errors.New("the provider's metadata have not been read yet"))
@@ -137,6 +146,9 @@ func New(cfg Config) (*Connector, error) {
 	p := &provider{issuer: cfg.Issuer, certificates: cfg.Certificates, ssoURL: cfg.SSOURL, binding: cfg.Binding}
 	if p.binding == "" {
 		p.binding = Post
+	}
+	if cfg.SLOURL != "" {
+		p.slo = slo{url: cfg.SLOURL, answerURL: cfg.SLOURL, binding: Redirect}
 	}
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("saml: %w", err)
@@ -148,7 +160,7 @@ func New(cfg Config) (*Connector, error) {
 // checkMetadata refuses metadata that somebody on the way could have made: they
 // say whose signatures are believed.
 func (cfg Config) checkMetadata() error {
-	if cfg.SSOURL != "" || len(cfg.Certificates) > 0 || cfg.MetadataURL != "" && cfg.MetadataFile != "" {
+	if cfg.SSOURL != "" || cfg.SLOURL != "" || len(cfg.Certificates) > 0 || cfg.MetadataURL != "" && cfg.MetadataFile != "" {
 		return errors.New("saml: the provider is described by metadata or without, and by one of them")
 	}
 	if cfg.MetadataURL == "" {
@@ -230,7 +242,7 @@ func (c *Connector) Receive(ctx context.Context, form url.Values) (connector.Rec
 	if err != nil {
 		return connector.Receipt{}, fmt.Errorf("%w: its response is not base64: %w", connector.ErrUpstream, err)
 	}
-	a, err := c.receive(ctx, raw)
+	a, err := c.response(ctx, raw)
 	if err != nil {
 		return connector.Receipt{}, err
 	}

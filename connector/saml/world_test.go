@@ -56,6 +56,8 @@ type world struct {
 	idp  *samltest.IdP
 	conn *saml.Connector
 	kept []byte
+	// left is what is kept of a departure to sign out.
+	left []byte
 	// answer is what a correct response says.
 	answer samltest.Answer
 }

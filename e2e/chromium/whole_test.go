@@ -76,17 +76,6 @@ func (w *world) refused() {
 	}
 }
 
-// known waits until upstreams have been asked who they are.
-func (w *world) known(upstreams int) {
-	w.t.Helper()
-	for deadline := time.Now().Add(patience); strings.Count(w.server.Log(), "an upstream is known") < upstreams; {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("an upstream is not known:\n%s", w.server.Log())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 // wholeOIDC goes by oidc-provider.
 func wholeOIDC(w *world) {
 	op := oidcprovider.Start(w.t)
@@ -210,7 +199,7 @@ func wholeSAML(w *world) {
 	subject := b.claims()["sub"]
 	idp.People(map[string][]string{"ada": {"devs"}})
 	w.refreshed(subject, "devs", "ops")
-	w.ended(subject)
+	w.tooOld(subject)
 
 	b = w.stranger()
 	signIn(b)
@@ -225,9 +214,9 @@ func wholeSAML(w *world) {
 	b.see("//*[contains(text(), 'Incorrect username or password')]")
 }
 
-// ended waits until refreshes are refused, a minute after the sign-in. None of those
+// tooOld waits until refreshes are refused, a minute after the sign-in. None of those
 // before has lost what the sign-in said.
-func (w *world) ended(subject any) {
+func (w *world) tooOld(subject any) {
 	w.t.Helper()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -93,6 +93,7 @@ func TestChromium(t *testing.T) {
 		{"wholeGitHub", wholeGitHub},
 		{"wholeLDAP", wholeLDAP},
 		{"wholeSAML", wholeSAML},
+		{"samlLogout", samlLogout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -26,6 +26,7 @@ import (
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/request"
+	"github.com/countersign/countersign/server/revocation"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/server/session"
 	"github.com/countersign/countersign/server/web"
@@ -42,6 +43,8 @@ type Config struct {
 	Lifetime time.Duration
 	Clients  storage.Clients
 	Browsers *session.Browsers
+	Store    Store
+	Revoker  *revocation.Revoker
 	Keyring  *seal.Keyring
 	Site     *web.Site
 	// Guard tells our own forms from those of other sites.
@@ -62,17 +65,20 @@ type Config struct {
 
 // Endpoint signs people out.
 type Endpoint struct {
-	cfg             Config
-	box, departures *seal.Box
+	cfg                      Config
+	box, departures, answers *seal.Box
 }
 
 // New checks the configuration.
 func New(cfg Config) (*Endpoint, error) {
-	if cfg.Path == "" || cfg.Lifetime <= 0 || cfg.Clients == nil || cfg.Browsers == nil || cfg.Keyring == nil ||
+	if cfg.Path == "" || cfg.Lifetime <= 0 || cfg.Clients == nil || cfg.Browsers == nil || cfg.Store == nil || cfg.Revoker == nil || cfg.Keyring == nil ||
 		cfg.Site == nil || cfg.Guard == nil || cfg.VerifyIDToken == nil || cfg.Now == nil || cfg.Random == nil {
 		return nil, errors.New("logout: every field of Config but Upstreams and Audit is required")
 	}
-	return &Endpoint{cfg: cfg, box: cfg.Keyring.Box("logout"), departures: cfg.Keyring.Box("logout-upstream")}, nil
+	return &Endpoint{
+		cfg: cfg, box: cfg.Keyring.Box("logout"), departures: cfg.Keyring.Box("logout-upstream"),
+		answers: cfg.Keyring.Box("logout-answer"),
+	}, nil
 }
 
 // paramRequest is the parameter with a request that was checked and sealed.

@@ -106,7 +106,8 @@ func (e *Endpoint) send(w http.ResponseWriter, r *http.Request, v visit, up Upst
 	e.cfg.Site.Page(w, r, http.StatusOK, page, options)
 }
 
-// Callback is where upstreams send browsers back to: GET /logout/callback. The
+// Callback is where upstreams send browsers back to: GET /logout/callback, and
+// /logout/callback/{connector} of those that send requests of their own there. The
 // departure's cookie is sent only under its own path, so a browser that did not
 // leave ends here.
 func (e *Endpoint) Callback(w http.ResponseWriter, r *http.Request) error {
@@ -114,12 +115,82 @@ func (e *Endpoint) Callback(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return e.lost(w, r)
 	}
-	all := append(query["state"], query["RelayState"]...)
-	if len(all) != 1 || !isID(all[0]) {
+	id := r.PathValue("connector")
+	m := connector.Message{RawQuery: r.URL.RawQuery, Query: query}
+	if from, ok := e.cfg.Upstreams[id].SignOuter.(connector.SignOutReceiver); ok && from.Asks(m) {
+		return e.asked(w, r, id, from, m)
+	}
+	if id, ok := stateOf(query); ok {
+		e.redirect(w, e.awayPath(id)+"?"+r.URL.RawQuery)
+		return nil
+	}
+	return e.lost(w, r)
+}
+
+// Posted is Callback for upstreams whose own page posts: POST
+// /logout/callback/{connector}. The browser sends no cookie with that, so an answer
+// is verified, and what it says goes on sealed with a GET, which has the cookie.
+func (e *Endpoint) Posted(w http.ResponseWriter, r *http.Request) error {
+	if err := r.ParseForm(); err != nil {
+		return errMalformed()
+	}
+	connectorID := r.PathValue("connector")
+	up := e.cfg.Upstreams[connectorID]
+	from, ok := up.SignOuter.(connector.SignOutReceiver)
+	if !ok {
 		return e.lost(w, r)
 	}
-	e.redirect(w, e.awayPath(all[0])+"?"+r.URL.RawQuery)
+	m := connector.Message{Form: r.PostForm}
+	if from.Asks(m) {
+		return e.asked(w, r, connectorID, from, m)
+	}
+	id, ok := stateOf(r.PostForm)
+	if !ok {
+		return e.lost(w, r)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), up.Timeout)
+	defer cancel()
+	content, err := from.ReceiveSignedOut(ctx, m)
+	if err != nil { // they are told where it goes on
+		e.failed(r, connectorID, err)
+		e.redirect(w, e.awayPath(id))
+		return nil
+	}
+	sealed, err := e.answers.Seal(content, answerContext(connectorID, id))
+	if err != nil {
+		return fmt.Errorf("sealing an answer: %w", err)
+	}
+	e.redirect(w, e.awayPath(id)+"?"+url.Values{paramAnswer: {base64.RawURLEncoding.EncodeToString(sealed)}}.Encode())
 	return nil
+}
+
+// paramAnswer has what an upstream posted, in the address where it goes on.
+const paramAnswer = "answer"
+
+// answerContext binds it to one departure. No id has a NUL.
+func answerContext(connectorID, id string) []byte { return []byte(connectorID + "\x00" + id) }
+
+// arrival is what the browser has brought back.
+func (e *Endpoint) arrival(r *http.Request, id string, a away) connector.Arrival {
+	back := connector.Arrival{Kept: a.Kept, Query: r.URL.Query(), RawQuery: r.URL.RawQuery}
+	sealed, err := base64.RawURLEncoding.DecodeString(back.Query.Get(paramAnswer))
+	if err != nil || len(sealed) == 0 {
+		return back
+	}
+	if content, err := e.answers.Open(sealed, answerContext(a.ConnectorID, id)); err == nil {
+		return connector.Arrival{Kept: a.Kept, Received: content}
+	}
+	return back
+}
+
+// stateOf reads the id that the upstream gave back: OpenID Connect's state, SAML's
+// RelayState.
+func stateOf(values url.Values) (string, bool) {
+	all := append(values["state"], values["RelayState"]...)
+	if len(all) != 1 {
+		return "", false
+	}
+	return all[0], isID(all[0])
 }
 
 // Back goes on to where the sign-out was to lead: GET /logout/away/{logout}.
@@ -142,7 +213,7 @@ func (e *Endpoint) Back(w http.ResponseWriter, r *http.Request) error {
 	if up, ok := e.cfg.Upstreams[a.ConnectorID]; ok {
 		ctx, cancel := context.WithTimeout(r.Context(), up.Timeout)
 		defer cancel()
-		if err := up.SignedOut(ctx, connector.Arrival{Kept: a.Kept, Query: r.URL.Query()}); err != nil {
+		if err := up.SignedOut(ctx, e.arrival(r, id, a)); err != nil {
 			e.failed(r, a.ConnectorID, err)
 			remains = up.Name
 		} else {

@@ -39,6 +39,11 @@ type SAML struct {
 	// RedirectURI is where the provider posts to. Default: the issuer followed by
 	// /callback.
 	RedirectURI string `mapstructure:"redirectURI"`
+	// LogoutUpstream is single logout, both ways: who signs out here is signed out at
+	// the provider, and the provider signs people out here. It needs SigningKey.
+	// Default: false. SLOURL is where, without metadata.
+	LogoutUpstream bool   `mapstructure:"logoutUpstream"`
+	SLOURL         string `mapstructure:"sloURL"`
 	// Binding of requests: redirect or post. Default: post for ssoURL; redirect for
 	// metadata, if they offer it.
 	Binding string `mapstructure:"binding"`
@@ -92,6 +97,7 @@ func (c *checker) saml(parent string, conn *Connector) {
 	}
 	s.Provider.Signing = c.keyPair(path, "signing", s.SigningKey, s.SigningCert)
 	s.Provider.Decryption = c.keyPair(path, "encryption", s.EncryptionKey, s.EncryptionCert)
+	c.samlLogout(path, s)
 	if s.MetadataURL != "" || s.MetadataFile != "" {
 		c.samlMetadata(path, s)
 	} else {
@@ -99,6 +105,28 @@ func (c *checker) saml(parent string, conn *Connector) {
 	}
 	c.trust(path, s.RootCAs, s.ClientCert, s.ClientKey)
 	c.sameGroups(path, conn, s.AllowedGroups, s.FilterGroups)
+}
+
+// samlLogout checks single logout.
+func (c *checker) samlLogout(path string, s *SAML) {
+	described := s.MetadataURL != "" || s.MetadataFile != ""
+	if s.LogoutUpstream && s.SigningKey == "" && s.SigningCert == "" {
+		c.problem(path+".logoutUpstream", "needs signingKey and signingCert: messages of single logout have to be signed")
+	}
+	if s.LogoutUpstream && !described {
+		c.required(path+".sloURL", s.SLOURL, "write where the provider signs people out, or remove logoutUpstream")
+	}
+	if s.SLOURL == "" {
+		return
+	}
+	switch {
+	case described:
+		c.problem(path+".sloURL", "is given beside the metadata, which have it: remove one")
+	case !s.LogoutUpstream:
+		c.problem(path+".sloURL", "does nothing without logoutUpstream: set that, or remove it")
+	default:
+		c.upstreamURL(path+".sloURL", s.SLOURL)
+	}
 }
 
 // samlMetadata checks a provider that describes itself.

@@ -43,7 +43,7 @@ func TestREADMESAML(t *testing.T) {
 			t.Errorf("%s: %+v", c.ID, c.SAML)
 		}
 	}
-	if p := cfg.Connectors[2].SAML.Provider; p.Signing == nil || p.Decryption != nil {
+	if p := cfg.Connectors[2].SAML.Provider; p.Signing == nil || p.Decryption != nil || !cfg.Connectors[2].SAML.LogoutUpstream {
 		t.Errorf("keys of ours: %+v", p)
 	}
 	if n := len(cfg.Connectors[3].SAML.Provider.Certificates); n != 1 {

@@ -6,6 +6,7 @@ package samltest
 
 import (
 	"bytes"
+	"cmp"
 	"compress/flate"
 	"crypto"
 	"crypto/ecdsa"
@@ -89,10 +90,10 @@ type Person struct {
 // Answer is what a response says.
 type Answer struct {
 	InResponseTo, ACS, Audience string
-	// Assertion is the assertion's ID.
-	Assertion string
-	Now       time.Time
-	Person    Person
+	// Assertion is the assertion's ID. Index is the session's; empty: _s.
+	Assertion, Index string
+	Now              time.Time
+	Person           Person
 }
 
 // Response is a response without signatures.
@@ -114,9 +115,9 @@ func (i *IdP) assertion(a Answer) string {
 	return fmt.Sprintf(`<saml:Assertion xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="%s" Version="2.0" IssueInstant="%s"><saml:Issuer>%s</saml:Issuer>`+
 		`<saml:Subject><saml:NameID Format="%s">%s</saml:NameID><saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><saml:SubjectConfirmationData NotOnOrAfter="%s" Recipient="%s" InResponseTo="%s"/></saml:SubjectConfirmation></saml:Subject>`+
 		`<saml:Conditions NotBefore="%s" NotOnOrAfter="%s"><saml:AudienceRestriction><saml:Audience>%s</saml:Audience></saml:AudienceRestriction></saml:Conditions>`+
-		`<saml:AuthnStatement AuthnInstant="%s" SessionIndex="_s"><saml:AuthnContext><saml:AuthnContextClassRef>urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport</saml:AuthnContextClassRef></saml:AuthnContext></saml:AuthnStatement>`+
+		`<saml:AuthnStatement AuthnInstant="%s" SessionIndex="%s"><saml:AuthnContext><saml:AuthnContextClassRef>urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport</saml:AuthnContextClassRef></saml:AuthnContext></saml:AuthnStatement>`+
 		`<saml:AttributeStatement>%s</saml:AttributeStatement></saml:Assertion>`,
-		a.Assertion, now, escape(i.Issuer), escape(a.Person.Format), escape(a.Person.NameID), soon, escape(a.ACS), escape(a.InResponseTo), now, soon, escape(a.Audience), now, attributes.String())
+		a.Assertion, now, escape(i.Issuer), escape(a.Person.Format), escape(a.Person.NameID), soon, escape(a.ACS), escape(a.InResponseTo), now, soon, escape(a.Audience), now, escape(cmp.Or(a.Index, "_s")), attributes.String())
 }
 
 // Parse reads XML.
@@ -246,6 +247,9 @@ type Page struct {
 	n      int
 }
 
+// Index is the session of the nth sign-in, from 1 on.
+func (*Page) Index(n int) string { return fmt.Sprintf("_s%d", n) }
+
 // Set says who signs in from now on.
 func (p *Page) Set(person Person) {
 	p.mu.Lock()
@@ -268,7 +272,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.n++
 	a := Answer{
 		InResponseTo: request.ID, ACS: request.AssertionConsumerServiceURL, Audience: request.Issuer.Value,
-		Assertion: fmt.Sprintf("_a%d", p.n), Now: p.Now(), Person: p.person,
+		Assertion: fmt.Sprintf("_a%d", p.n), Index: p.Index(p.n), Now: p.Now(), Person: p.person,
 	}
 	p.mu.Unlock()
 	response := p.Response(a)
