@@ -135,7 +135,9 @@ func TestLogoutRequestRefused(t *testing.T) {
 		t.Errorf("the right one: %v", err)
 	}
 	off := newWorld(t)
-	_, err = off.askedBy(good)
+	unaddressed := wants()
+	unaddressed.Destination = ""
+	_, err = off.askedBy(off.idp.LogoutRequest(unaddressed))
 	refused("off", err)
 	old := newWorld(t, withSLO(t), func(c *saml.Config) { c.Now = func() time.Time { return now.Add(20 * 365 * 24 * time.Hour) } })
 	late := wants()

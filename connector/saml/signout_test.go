@@ -139,6 +139,9 @@ func TestSignOutLeadsNowhere(t *testing.T) {
 	if away := w.leave(); away.URL != "" {
 		t.Errorf("off, it leads to %s", away.URL)
 	}
+	if who, err := w.signIn(samltest.Text(w.signed())); err != nil || who.Session != nil {
+		t.Errorf("off, %q is kept of the session, %v", who.Session, err)
+	}
 	w = newWorld(t, withSLO(t))
 	for _, kept := range []string{"", "{", "[]"} {
 		if _, err := w.conn.SignOut(t.Context(), connector.SignOut{Session: []byte(kept), State: "s"}); !errors.Is(err, connector.ErrUpstream) {
@@ -216,32 +219,36 @@ func badQueries(w *world, parameter, text string) map[string]string {
 	sha1 := strings.Replace(unsigned, url.QueryEscape(rsaSHA256), url.QueryEscape("http://www.w3.org/2000/09/xmldsig#rsa-sha1"), 1)
 	bomb := parameter + "=" + url.QueryEscape(samltest.Deflate(text+strings.Repeat(" ", 1<<20))) + "&SigAlg=" + url.QueryEscape(rsaSHA256)
 	plain := parameter + "=" + url.QueryEscape(samltest.Encode(text)) + "&SigAlg=" + url.QueryEscape(rsaSHA256)
+	nameless := w.idp.SignQuery("&RelayState=the-state&SigAlg="+url.QueryEscape(rsaSHA256), crypto.SHA256)
 	both := map[string]string{"SAMLRequest": "SAMLResponse", "SAMLResponse": "SAMLRequest"}[parameter]
 	return map[string]string{
-		"nothing at all":            "",
-		"nothing signed":            message,
-		"no signature":              unsigned,
-		"an empty signature":        unsigned + "&Signature=",
-		"a signature of nobody's":   unsigned + "&Signature=AAAA",
-		"a signature that is none":  unsigned + "&Signature=%zz",
-		"signed by another key":     other.Query(parameter, text, "the-state"),
-		"signed with SHA-1":         w.idp.SignQuery(sha1, crypto.SHA1),
-		"signed by no algorithm":    strings.Replace(good, url.QueryEscape(rsaSHA256), "none", 1),
-		"another RelayState":        strings.Replace(good, "the-state", "their-state", 1),
-		"no RelayState":             strings.Replace(good, "&RelayState=the-state", "", 1),
-		"another message":           strings.Replace(good, message, parameter+"="+url.QueryEscape(samltest.Deflate(strings.Replace(text, "jane-1", "john-1", 1)+" ")), 1),
-		"two messages":              good + "&" + message,
-		"another one before":        parameter + "=AAAA&" + good,
-		"both kinds":                good + "&" + both + "=AAAA",
-		"the other kind":            strings.Replace(w.idp.Query(both, text, "the-state"), both, parameter, 1),
-		"two RelayStates":           good + "&RelayState=their-state",
-		"two algorithms":            good + "&SigAlg=none",
-		"two signatures":            good + "&Signature=" + signature,
-		"a name that is escaped":    strings.Replace(good, parameter, "%53"+parameter[1:], 1),
-		"another encoding":          good + "&SAMLEncoding=none",
-		"a deflate bomb":            w.idp.SignQuery(bomb, crypto.SHA256),
-		"not deflated":              w.idp.SignQuery(plain, crypto.SHA256),
-		"signed as a document only": parameter + "=" + url.QueryEscape(samltest.Deflate(text)),
+		"nothing at all":               "",
+		"nothing signed":               message,
+		"no signature":                 unsigned,
+		"an empty signature":           unsigned + "&Signature=",
+		"a signature of nobody's":      unsigned + "&Signature=AAAA",
+		"a signature that is none":     unsigned + "&Signature=%zz",
+		"signed by another key":        other.Query(parameter, text, "the-state"),
+		"signed with SHA-1":            w.idp.SignQuery(sha1, crypto.SHA1),
+		"signed by no algorithm":       strings.Replace(good, url.QueryEscape(rsaSHA256), "none", 1),
+		"another RelayState":           strings.Replace(good, "the-state", "their-state", 1),
+		"no RelayState":                strings.Replace(good, "&RelayState=the-state", "", 1),
+		"another message":              strings.Replace(good, message, parameter+"="+url.QueryEscape(samltest.Deflate(strings.Replace(text, "jane-1", "john-1", 1)+" ")), 1),
+		"two messages":                 good + "&" + message,
+		"another one before":           parameter + "=AAAA&" + good,
+		"both kinds":                   good + "&" + both + "=AAAA",
+		"the other kind":               strings.Replace(w.idp.Query(both, text, "the-state"), both, parameter, 1),
+		"two RelayStates":              good + "&RelayState=their-state",
+		"another RelayState before":    "RelayState=their-state&" + good,
+		"two algorithms":               good + "&SigAlg=none",
+		"an algorithm twice":           "SigAlg=" + url.QueryEscape(rsaSHA256) + "&" + good,
+		"two signatures":               good + "&Signature=" + signature,
+		"a name that is escaped":       strings.Replace(good, parameter, "%53"+parameter[1:], 1),
+		"a message that nobody signed": "%53" + message[1:] + nameless,
+		"another encoding":             good + "&SAMLEncoding=none",
+		"a deflate bomb":               w.idp.SignQuery(bomb, crypto.SHA256),
+		"not deflated":                 w.idp.SignQuery(plain, crypto.SHA256),
+		"signed as a document only":    parameter + "=" + url.QueryEscape(samltest.Deflate(text)),
 	}
 }
 
@@ -347,6 +354,10 @@ func TestLogoutResponseRefused(t *testing.T) {
 	if err := w.signedOut(query); err != nil {
 		t.Fatalf("the right one: %v", err)
 	}
+	off := newWorld(t)
+	unaddressed := right
+	unaddressed.Destination = ""
+	refused("off", off.conn.SignedOut(t.Context(), connector.Arrival{Kept: w.left, RawQuery: off.idp.Query("SAMLResponse", samltest.Text(off.idp.LogoutResponse(unaddressed)), "")}))
 	w.left = nil
 	refused("without a departure", w.signedOut(query))
 	w.leave()

@@ -8,7 +8,8 @@
 //
 // Threat: sites that sign people out to annoy them or to sign them in as somebody
 // else, that use the way back as an open redirector, and forged, altered or
-// foreign id_token_hints.
+// foreign id_token_hints. Upstreams that fail, hang or never send the browser back,
+// and whoever forges or replays what they say.
 package logout
 
 import (
