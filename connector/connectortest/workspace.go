@@ -211,7 +211,7 @@ func (w *Workspace) list(out http.ResponseWriter, r *http.Request) {
 	size = min(size, w.pageSize)
 	from := 0
 	if token := q.Get("pageToken"); token != "" {
-		text, err := base64.StdEncoding.DecodeString(token)
+		text, _ := base64.StdEncoding.DecodeString(token) // what is none is no number
 		if from, err = strconv.Atoi(string(text)); err != nil || from > len(groups) {
 			GoogleError(out, http.StatusBadRequest, "invalid", "Invalid Input: pageToken")
 			return

@@ -37,7 +37,7 @@ type Server struct {
 	people string // the file
 
 	mu    sync.Mutex
-	known map[string][]string
+	known map[string]map[string]any
 	lines []string
 }
 
@@ -48,7 +48,7 @@ func Start(t testing.TB) *Server {
 	if err := npm.Install(folder); err != nil {
 		t.Fatalf("installing oidc-provider: %v", err)
 	}
-	s := &Server{t: t, people: filepath.Join(t.TempDir(), "people.json"), known: map[string][]string{}}
+	s := &Server{t: t, people: filepath.Join(t.TempDir(), "people.json"), known: map[string]map[string]any{}}
 	s.write()
 	cmd := exec.Command("node", filepath.Join(folder, "op.mjs"), s.people)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -106,9 +106,15 @@ func (s *Server) Log() string {
 // Put adds an account, or gives it other groups. Its address is NAME@example.org.
 func (s *Server) Put(name string, groups ...string) {
 	s.t.Helper()
+	s.Say(name, map[string]any{"groups": groups})
+}
+
+// Say adds an account of which it says these claims, or replaces them.
+func (s *Server) Say(name string, claims map[string]any) {
+	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.known[name] = groups
+	s.known[name] = claims
 	s.write()
 }
 

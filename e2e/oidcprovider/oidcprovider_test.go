@@ -174,32 +174,12 @@ func await(t *testing.T, what string, so func() bool) {
 func TestWholeWay(t *testing.T) {
 	t.Parallel()
 	op := oidcprovider.Start(t)
-	const connector = `- type: oidc
-  id: %[1]s
-  recheck: 1ms
-  config:
-    issuer: %[2]s
-    clientID: %[1]s
-    clientSecret: %[1]s-secret
-    basicAuthUnsupported: %[3]v
-    scopes: [openid, profile, email, groups, offline_access]
-    promptType: consent
-    insecureEnableGroups: true
-`
-	server := binary.Serve(t, `issuer: http://{address}/dex
-web: {http: '{address}', limits: {shutdownDelay: 1ms}}
-telemetry: {http: '{telemetry}'}
-storage: {type: sqlite3, config: {file: '{dir}/countersign.db'}}
-oauth2: {skipApprovalScreen: true}
-staticClients: [{id: app, secret: `+secret+`, redirectURIs: ['`+leave+`']}]
-connectors:
-`+fmt.Sprintf(connector, "basic", op.Issuer, false)+fmt.Sprintf(connector, "post", op.Issuer, true))
-	issuer := "http://" + server.Address + "/dex"
+	server, issuer := serve(t, connector(op, "basic", "")+connector(op, "post", "    basicAuthUnsupported: true\n"))
 	op.Register("basic", "client_secret_basic", issuer+"/callback")
 	op.Register("post", "client_secret_post", issuer+"/callback")
 	await(t, "the upstreams are known", func() bool { return strings.Count(server.Log(), "an upstream is known") == 2 })
 	for _, id := range []string{"basic", "post"} {
-		t.Run(id, func(t *testing.T) { wholeWay(t, op, server, newParty(t, issuer), id) })
+		t.Run(id, func(t *testing.T) { wholeWay(t, op, newParty(t, issuer), id) })
 	}
 	for _, secret := range []string{"basic-secret", "post-secret", "ada@example.org"} {
 		if strings.Contains(server.Log(), secret) {
@@ -208,7 +188,36 @@ connectors:
 	}
 }
 
-func wholeWay(t *testing.T, op *oidcprovider.Server, server *binary.Server, p *party, id string) {
+// connector is one of ours to the provider. more is further configuration.
+func connector(op *oidcprovider.Server, id, more string) string {
+	return fmt.Sprintf(`- type: oidc
+  id: %[1]s
+  recheck: 1ms
+  config:
+    issuer: %[2]s
+    clientID: %[1]s
+    clientSecret: %[3]s
+    scopes: [openid, profile, email, groups, offline_access]
+    promptType: consent
+    insecureEnableGroups: true
+%[4]s`, id, op.Issuer, oidcprovider.Secret(id), more)
+}
+
+// serve runs the program with connectors, and returns it and its issuer.
+func serve(t *testing.T, connectors string) (*binary.Server, string) {
+	t.Helper()
+	server := binary.Serve(t, `issuer: http://{address}/dex
+web: {http: '{address}', limits: {shutdownDelay: 1ms}}
+telemetry: {http: '{telemetry}'}
+storage: {type: sqlite3, config: {file: '{dir}/countersign.db'}}
+oauth2: {skipApprovalScreen: true}
+staticClients: [{id: app, secret: `+secret+`, redirectURIs: ['`+leave+`']}]
+connectors:
+`+connectors)
+	return server, "http://" + server.Address + "/dex"
+}
+
+func wholeWay(t *testing.T, op *oidcprovider.Server, p *party, id string) {
 	op.Put("ada", "devs", "ops")
 	hops := p.signIn(id, "ada")
 	p.groups("signed in", "devs", "ops")

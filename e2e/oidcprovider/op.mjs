@@ -1,6 +1,6 @@
 // oidc-provider as an upstream, on loopback: node op.mjs PEOPLE
 //
-// PEOPLE is a JSON file, read again for each question: {"name": ["group", …]}. Clients
+// PEOPLE is a JSON file, read again for each question: {"name": {claims}}. Clients
 // register themselves (RFC 7591) and are called what they call themselves; the secret
 // of NAME is NAME-secret. Any password will do. Standard output says where it is, then
 // one line for each event.
@@ -13,10 +13,10 @@ const people = () => JSON.parse(readFileSync(process.argv[2], 'utf8'))
 const say = (...words) => console.log(words.join(' '))
 
 const findAccount = (_ctx, name) => {
-  const groups = people()[name]
-  return groups && {
+  const own = people()[name]
+  return own && {
     accountId: name,
-    claims: () => ({ sub: name, name, preferred_username: name, email: `${name}@example.org`, email_verified: true, groups }),
+    claims: () => ({ sub: name, name, preferred_username: name, email: `${name}@example.org`, email_verified: true, ...own }),
   }
 }
 
