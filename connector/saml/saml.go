@@ -102,6 +102,10 @@ type Connector struct {
 	cfg      Config
 	provider atomic.Pointer[provider]
 	trouble  atomic.Pointer[string]
+	// turn is held while metadata are read because of a signature, which was last
+	// asked.
+	turn  chan struct{}
+	asked time.Time
 }
 
 var (
@@ -125,8 +129,8 @@ func New(cfg Config) (*Connector, error) {
 	if b := cfg.Binding; b != "" && b != Redirect && b != Post {
 		return nil, fmt.Errorf("saml: there is no binding %q", b)
 	}
-	c := &Connector{cfg: cfg}
-	if cfg.MetadataURL != "" || cfg.MetadataFile != "" {
+	c := &Connector{cfg: cfg, turn: make(chan struct{}, 1)}
+	if c.fromMetadata() {
 		c.failed(errors.New("the provider's metadata have not been read yet"))
 		return c, cfg.checkMetadata()
 	}
@@ -217,11 +221,7 @@ func strong(c *x509.Certificate) error {
 
 // Receive implements connector.Receiver. HTTP-POST messages are not compressed
 // (SAML Bindings 3.5.4): nothing is ever inflated here.
-func (c *Connector) Receive(_ context.Context, form url.Values) (connector.Receipt, error) {
-	p, err := c.known()
-	if err != nil {
-		return connector.Receipt{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
-	}
+func (c *Connector) Receive(ctx context.Context, form url.Values) (connector.Receipt, error) {
 	values := form["SAMLResponse"]
 	if len(values) != 1 || len(values[0]) > base64.StdEncoding.EncodedLen(maxDocument) {
 		return connector.Receipt{}, fmt.Errorf("%w: it posted %d responses, or one that is too long", connector.ErrUpstream, len(values))
@@ -230,7 +230,7 @@ func (c *Connector) Receive(_ context.Context, form url.Values) (connector.Recei
 	if err != nil {
 		return connector.Receipt{}, fmt.Errorf("%w: its response is not base64: %w", connector.ErrUpstream, err)
 	}
-	a, err := read(raw, c.expected(p))
+	a, err := c.receive(ctx, raw)
 	if err != nil {
 		return connector.Receipt{}, err
 	}

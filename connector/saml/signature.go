@@ -52,14 +52,13 @@ func verified(el *etree.Element, trusted []*x509.Certificate, now time.Time) (*e
 	for _, info := range children(signature, nsSignature, dsig.KeyInfoTag) {
 		signature.RemoveChild(info)
 	}
-	err = errors.New("there is no certificate")
 	for _, certificate := range trusted {
 		var signed *etree.Element
 		if signed, err = verifiedBy(el, certificate, now); err == nil {
 			return signed, nil
 		}
 	}
-	return nil, fmt.Errorf("the signature of the %s: %w", el.Tag, err)
+	return nil, fmt.Errorf("the signature of the %s: %w: %w", el.Tag, errUnknownKey, err)
 }
 
 // verifiedBy is verified for one certificate.
