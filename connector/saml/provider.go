@@ -77,7 +77,7 @@ func (c *Connector) known() (*provider, error) {
 // has them, and then again and again, so that new certificates are believed and old
 // ones no longer.
 func (c *Connector) Run(ctx context.Context) {
-	if c.cfg.MetadataURL == "" && c.cfg.MetadataFile == "" {
+	if !c.fromMetadata() {
 		return
 	}
 	interval := urlInterval
@@ -157,11 +157,11 @@ func (c *Connector) fetch(ctx context.Context) ([]byte, error) {
 // describe reads metadata (SAML Metadata 2.4.3). issuer chooses among several
 // providers; empty: there is one.
 func describe(text []byte, issuer, binding string) (*provider, error) {
-	if err := xrv.Validate(bytes.NewReader(text)); err != nil {
+	if err := checkBounds(text); err != nil { // first: the next takes the square of the attributes
 		return nil, err
 	}
-	if bytes.Contains(text, []byte("<!DOCTYPE")) {
-		return nil, errors.New("they have a document type")
+	if err := xrv.Validate(bytes.NewReader(text)); err != nil {
+		return nil, err
 	}
 	found, err := entities(text)
 	if err != nil {

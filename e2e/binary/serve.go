@@ -59,6 +59,9 @@ func Serve(t testing.TB, configYAML string) *Server {
 // Log is what the program has printed, logs and all.
 func (s *Server) Log() string { return s.output.String() }
 
+// PID is the id of the process.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
 // start runs the program and waits until it is ready.
 func start(t testing.TB, program, configYAML string) (*Server, error) {
 	s := &Server{Address: freeAddress(t), Telemetry: freeAddress(t), Dir: t.TempDir(), output: new(output), exited: make(chan struct{})}
