@@ -1,10 +1,13 @@
 package saml
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"flag"
+	"math/big"
 	mathrand "math/rand/v2"
 	"slices"
 	"testing"
@@ -16,30 +19,68 @@ import (
 // Whatever is posted, nobody is signed in by it who was not in what was signed,
 // and nothing panics.
 func FuzzResponse(f *testing.F) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		f.Fatal(err)
-	}
-	idp := samltest.WithKey(f, "https://idp.example", key)
-	now := time.Now()
+	quickly(f)
+	// The workers are processes of their own: what one of them signs all have to
+	// believe, also in the next run.
+	now := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+	idp := fixed(f, now)
 	answer := samltest.Answer{
 		InResponseTo: "id-1", ACS: "https://we.example/callback", Audience: "us", Assertion: "_a", Now: now,
 		Person: samltest.Person{NameID: "jane", Attributes: map[string][]string{"groups": {"dev"}}},
 	}
+	want := expected{acs: answer.ACS, entityID: "us", issuer: idp.Issuer, now: now, certificates: []*x509.Certificate{idp.Certificate}}
 	signed := idp.Response(answer)
 	idp.Sign(samltest.Assertion(signed))
-	f.Add([]byte(samltest.Text(signed)))
-	idp.Sign(signed)
-	f.Add([]byte(samltest.Text(signed)))
+	for range 2 { // the assertion alone, and both
+		text := []byte(samltest.Text(signed))
+		if _, err := read(text, want); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+		idp.Sign(signed)
+	}
 	f.Add([]byte(`<a:b xmlns:a="c"/>`))
-	want := expected{acs: answer.ACS, entityID: "us", issuer: idp.Issuer, now: now}
-	want.certificates = append(want.certificates, idp.Certificate)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		a, err := read(text, want)
 		if err == nil && (a.NameID != "jane" || a.InResponseTo != "id-1" || len(a.Attributes["groups"]) != 1 || a.Attributes["groups"][0] != "dev") {
 			t.Errorf("signed in as %q by %q", a.NameID, text)
 		}
 	})
+}
+
+// quickly keeps -fuzz from taking every new input apart byte by byte, which takes a
+// minute each at the length of a response, and nothing else is tried meanwhile. Who
+// gives -fuzzminimizetime gets it.
+func quickly(f *testing.F) {
+	f.Helper()
+	const name = "test.fuzzminimizetime"
+	given := false
+	flag.Visit(func(set *flag.Flag) { given = given || set.Name == name })
+	if given {
+		return
+	}
+	if err := flag.Set(name, "100x"); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// fixed is a provider with the same key each time.
+func fixed(f *testing.F, now time.Time) *samltest.IdP {
+	f.Helper()
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		f.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	idp := samltest.WithKey(f, "https://idp.example", key)
+	if idp.Certificate, err = x509.ParseCertificate(der); err != nil {
+		f.Fatal(err)
+	}
+	return idp
 }
 
 // The same for changes at random, a few thousand in each run of the tests.
