@@ -34,6 +34,8 @@ var needs = []need{
 		[]string{"samba", "samba-ad-dc", "samba-ad-provision", "samba-dsdb-modules", "samba-vfs-modules"},
 		all(program("samba"), program("samba-tool"), domainController)},
 	{"SimpleSAMLphp with PHP (connectors)", []string{"simplesamlphp", "php-cli", "php-xml", "php-mbstring"}, all(program("php"), file("/usr/share/simplesamlphp/www"))},
+	{"Java (Keycloak)", []string{"default-jre-headless"}, program("java")},
+	{"Maven (fetches Keycloak)", []string{"maven"}, program("mvn")},
 	{"Chromium (the pages)", []string{"chromium"}, program("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")},
 	{"a font (screenshots of the pages)", []string{"fonts-dejavu-core"}, font},
 	{"Node.js with npm (axe-core checks the pages)", []string{"nodejs", "npm"}, all(program("node"), program("npm"))},
