@@ -159,8 +159,9 @@ func TestPosted(t *testing.T) {
 	w := serve(t, fmt.Sprintf("- {type: saml, id: saml, config: {ssoURL: 'https://idp.example/sso', ca: %s, encryptionKey: %[2]s, encryptionCert: %[2]s, usernameAttr: name, emailAttr: mail}}\n",
 		write("idp.pem", samltest.PEM(idp.Certificate)), ours))
 	callback := "http://" + w.server.Address + "/dex/callback"
-	if status := w.post(callback, "", form(strings.NewReader("<a/>"))); status != http.StatusBadGateway {
-		t.Fatalf("the connector is not reached: %d", status)
+	w.post(callback, "", form(strings.NewReader("<a/>")))
+	if !strings.Contains(w.server.Log(), "receiving at connector saml") {
+		t.Fatal("the connector is not reached")
 	}
 	all := map[string]func() io.Reader{}
 	for name, bomb := range bombs {
@@ -171,16 +172,15 @@ func TestPosted(t *testing.T) {
 	}
 	before := w.forget()
 	for name, bomb := range all {
-		for how, pack := range packings {
+		for _, how := range waysOf(name) {
 			w.forget()
 			w.together(func() {
-				body, encoding := pack(bomb())
+				body, encoding := pack(bomb(), how)
 				w.post(callback, encoding, body)
 			})
 			if used := w.peak() - before; used > bound {
 				t.Errorf("%s, %s: it took %d MB", name, how, used>>20)
 			}
-			t.Logf("%s %s %d MB", name, how, (w.peak()-before)>>20)
 		}
 	}
 }
@@ -204,16 +204,33 @@ func encrypted(t *testing.T, us *samltest.IdP, acs string, bomb io.Reader) func(
 	return func() io.Reader { return strings.NewReader(whole) }
 }
 
-// packings are ways to post a document: in plain, deflated as in a redirect, and
-// the whole form compressed.
-var packings = map[string]func(io.Reader) (body io.Reader, encoding string){
-	"plain": func(bomb io.Reader) (io.Reader, string) { return form(bomb), "" },
-	"deflated": func(bomb io.Reader) (io.Reader, string) {
-		return form(piped(bomb, func(to io.Writer) io.WriteCloser { w, _ := flate.NewWriter(to, flate.BestSpeed); return w })), ""
-	},
-	"gzipped": func(bomb io.Reader) (io.Reader, string) {
+// The ways to send a document.
+const (
+	plain    = "plain"
+	deflated = "deflated" // as in a redirect
+	gzipped  = "gzipped"  // all that is sent, with a Content-Encoding
+)
+
+// waysOf are those for a bomb: a gigabyte is sent in each.
+func waysOf(name string) []string {
+	if name == "spaces" || name == "nesting" {
+		return []string{plain, deflated, gzipped}
+	}
+	return []string{plain}
+}
+
+// pack makes the body of a post.
+func pack(bomb io.Reader, how string) (body io.Reader, encoding string) {
+	switch how {
+	case deflated:
+		bomb = piped(bomb, func(to io.Writer) io.WriteCloser {
+			w, _ := flate.NewWriter(to, flate.BestSpeed) // the level is a right one
+			return w
+		})
+	case gzipped:
 		return piped(form(bomb), func(to io.Writer) io.WriteCloser { return gzip.NewWriter(to) }), "gzip"
-	},
+	}
+	return form(bomb), ""
 }
 
 // form is a document as a form has it.
@@ -284,46 +301,42 @@ func (w *world) post(address, encoding string, body io.Reader) (status int) {
 
 // TestMetadata: whatever a provider answers when it is asked for its metadata.
 func TestMetadata(t *testing.T) {
-	names := []string{}
-	mux := http.NewServeMux()
-	connectors := ""
 	for name, bomb := range bombs {
-		for _, zipped := range []bool{false, true} {
-			path := fmt.Sprintf("/%d", len(names))
-			names = append(names, name)
-			mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { answer(w, bomb(1000<<10), zipped) })
-			connectors += "- {type: saml, id: c" + path[1:] + ", config: {metadataURL: '{provider}" + path + "', entityIssuer: 'urn:" + path + "', usernameAttr: name, emailAttr: mail}}\n"
+		for _, how := range waysOf(name) {
+			if how == deflated {
+				continue // nothing that is fetched is inflated twice
+			}
+			t.Run(name+", "+how, func(t *testing.T) { fetched(t, bomb, how) })
 		}
 	}
-	gate := make(chan struct{})
-	turn := make(chan struct{}, atOnce)
-	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		<-gate
-		turn <- struct{}{}
-		defer func() { <-turn }()
-		mux.ServeHTTP(w, r)
+}
+
+// fetched lets a program of its own fetch a bomb.
+func fetched(t *testing.T, bomb func(int) io.Reader, how string) {
+	asked := make(chan struct{})
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-asked // until memory is measured
+		answer(w, bomb(1000<<10), how)
 	}))
 	t.Cleanup(provider.Close)
-	w := serve(t, strings.ReplaceAll(connectors, "{provider}", provider.URL))
+	w := serve(t, "- {type: saml, id: saml, config: {metadataURL: '"+provider.URL+"', entityIssuer: us, usernameAttr: name, emailAttr: mail}}\n")
 	before := w.forget()
-	close(gate)
-	for deadline := time.Now().Add(2 * time.Minute); strings.Count(w.server.Log(), "the metadata of an upstream cannot be read") < len(names); {
+	close(asked)
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(w.server.Log(), "the metadata of an upstream cannot be read"); {
 		if time.Now().After(deadline) {
-			t.Fatalf("not all of %d were read:\n%s", len(names), w.server.Log())
+			t.Fatal("it was not read")
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
-	used := w.peak() - before
-	t.Logf("%d MB", used>>20)
-	if used > bound {
-		t.Errorf("they took %d MB", used>>20)
+	if used := w.peak() - before; used > bound {
+		t.Errorf("it took %d MB", used>>20)
 	}
 }
 
 // answer sends metadata.
-func answer(w http.ResponseWriter, document io.Reader, zipped bool) {
+func answer(w http.ResponseWriter, document io.Reader, how string) {
 	w.Header().Set("Content-Type", "application/samlmetadata+xml")
-	if !zipped {
+	if how != gzipped {
 		_, _ = io.Copy(w, document) // the program hangs up
 		return
 	}
