@@ -12,9 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/countersign/countersign/connector/local"
 	"github.com/countersign/countersign/connector/saml"
 	"github.com/countersign/countersign/connector/saml/samltest"
 	"github.com/countersign/countersign/e2e/person"
+	"github.com/countersign/countersign/server"
+	"github.com/countersign/countersign/server/flow"
+	"github.com/countersign/countersign/server/oauth"
 )
 
 // employSLO is a workforce with single logout. The provider offers one binding.
@@ -37,7 +41,13 @@ func employSLO(t *testing.T, engine, binding, status string, changes ...func(*sa
 			change(c)
 		}
 	}
-	f.start(t, engine, withBye)
+	f.start(t, engine, withBye, func(c *server.Config) { // somebody else by the same id
+		c.Connectors = append(c.Connectors, flow.Connector{
+			Connector: oauth.Connector{ID: "local"}, Name: "local", Type: "local",
+			Password: people(t, local.Password{Email: alice, Hash: hash(t, alicePassword), UserID: "jane-1", Username: "alice"}),
+			Recheck:  oauth.Recheck{After: time.Hour},
+		})
+	})
 	f.readMetadata()
 	return f
 }
@@ -227,6 +237,13 @@ func TestSAMLProviderSignsOutRefused(t *testing.T) {
 				}
 			}
 		}
+		namesake := f.browser()
+		login := f.get(namesake, f.request("connector_id", "local"))
+		f.response(f.approve(namesake, f.submit(namesake, login, "login", alice, "password", alicePassword)))
+		f.answered(f.get(namesake, f.ends(samltest.Logout{ID: "_namesake", NameID: "jane-1"})))
+		if !f.signedIn(namesake) {
+			t.Error("somebody with the same id at another connector was signed out")
+		}
 		old, _ = f.signInThere()
 		late := f.ends(samltest.Logout{ID: "_late", NameID: "jane-1"})
 		f.clock.advance(7 * time.Minute)
@@ -235,7 +252,7 @@ func TestSAMLProviderSignsOutRefused(t *testing.T) {
 		}
 		for _, path := range []string{"/logout/callback/nobody", "/logout/callback"} {
 			address := f.issuer + path + f.ends(samltest.Logout{ID: "_3", NameID: "jane-1"})[len(f.slo.Answer):]
-			if page := f.get(p, address); !f.signedIn(p) || !asks(page) {
+			if page := f.get(old, address); !f.signedIn(old) || !asks(page) {
 				t.Errorf("%s: %d at %s", path, page.Status, page.URL)
 			}
 		}

@@ -269,7 +269,9 @@ type Garbage interface {
 
 // Arrivals are people whom an upstream's own site has sent back with a form. The
 // browser sends no cookie of ours with it, so what was posted is verified, kept
-// under an id of its own, and taken when the browser comes with its cookie.
+// under an id of its own, and taken when the browser comes with its cookie. An
+// upstream's request to sign somebody out is kept, too, so that it counts once;
+// nobody takes it.
 type Arrivals interface {
 	// KeepArrival stores an arrival. ErrConflict when one with that ID is stored
 	// whose ExpiresAt is after now, taken or not: each arrives once.

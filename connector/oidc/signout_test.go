@@ -1,6 +1,7 @@
 package oidc_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -89,13 +90,24 @@ func TestSignOutProviderDown(t *testing.T) {
 			defer p.mu.Unlock()
 			p.handlers["/.well-known/openid-configuration"] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }
 		},
+		"hanging": func(p *fakeProvider) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.handlers["/.well-known/openid-configuration"] = func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+		},
 		"elsewhere": func(p *fakeProvider) { p.ends("javascript:alert(1)") },
 	} {
 		p := newProvider(t)
 		p.ends(p.URL + "/end")
 		c := p.connect(withSignOut)
 		breaks(p)
-		if away, err := c.SignOut(t.Context(), connector.SignOut{State: "s"}); !errors.Is(err, connector.ErrUpstream) || away.URL != "" {
+		ctx, cancel := context.WithCancel(t.Context())
+		if name == "hanging" { // as when the shell's patience ends
+			go func() { p.await("asked", func() bool { return p.count("/.well-known/openid-configuration") > 1 }); cancel() }()
+		}
+		away, err := c.SignOut(ctx, connector.SignOut{State: "s"})
+		cancel()
+		if !errors.Is(err, connector.ErrUpstream) || away.URL != "" {
 			t.Errorf("%s: leads to %q, %v", name, away.URL, err)
 		}
 	}
