@@ -10,7 +10,6 @@ package npm
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,16 +19,16 @@ import (
 // installed. Tests of several packages may come here at once; one installs, the others
 // wait.
 func Install(folder string) error {
-	lock, err := lockFile(filepath.Join(folder, "package-lock.json"))
+	mine, err := lockFile(filepath.Join(folder, "package-lock.json"))
 	if err != nil {
 		return fmt.Errorf("locking: %w", err)
 	}
-	defer lock.Close()
-	wanted, err := hashes(filepath.Join(folder, "package-lock.json"))
+	defer mine.Close()
+	wanted, err := locked(filepath.Join(folder, "package-lock.json"))
 	if err != nil {
 		return err
 	}
-	if got, err := hashes(filepath.Join(folder, "node_modules", ".package-lock.json")); err == nil && maps.Equal(got, wanted) {
+	if got, err := locked(filepath.Join(folder, "node_modules", ".package-lock.json")); err == nil && same(wanted, got) {
 		return nil
 	}
 	npm, err := exec.LookPath("npm")
@@ -44,23 +43,39 @@ func Install(folder string) error {
 	return nil
 }
 
-// hashes are those of a lock file, by where a package is installed.
-func hashes(lockFile string) (map[string]string, error) {
+// lock is what a lock file says of a package.
+type lock struct {
+	// Integrity is a hash.
+	Integrity string
+	// Optional packages are for some machines only.
+	Optional bool
+}
+
+// locked reads a lock file: packages by where they are installed.
+func locked(lockFile string) (map[string]lock, error) {
 	content, err := os.ReadFile(lockFile)
 	if err != nil {
 		return nil, err
 	}
-	var lock struct {
-		Packages map[string]struct{ Integrity string }
-	}
-	if err := json.Unmarshal(content, &lock); err != nil {
+	var file struct{ Packages map[string]lock }
+	if err := json.Unmarshal(content, &file); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", lockFile, err)
 	}
-	of := make(map[string]string)
-	for path, p := range lock.Packages {
-		if path != "" { // the folder itself
-			of[path] = p.Integrity
+	delete(file.Packages, "") // the folder itself
+	return file.Packages, nil
+}
+
+// same reports whether what is wanted is there, and nothing else.
+func same(wanted, got map[string]lock) bool {
+	for path, w := range wanted {
+		if g, ok := got[path]; ok && g.Integrity != w.Integrity || !ok && !w.Optional {
+			return false
 		}
 	}
-	return of, nil
+	for path := range got {
+		if _, ok := wanted[path]; !ok {
+			return false
+		}
+	}
+	return true
 }

@@ -50,7 +50,7 @@ func Start(t testing.TB) *Server {
 	}
 	s := &Server{t: t, people: filepath.Join(t.TempDir(), "people.json"), known: map[string]map[string]any{}}
 	s.write()
-	cmd := exec.Command("node", filepath.Join(folder, "op.mjs"), s.people)
+	cmd := exec.Command(node(folder), filepath.Join(folder, "op.mjs"), s.people)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -80,6 +80,15 @@ func Start(t testing.TB) *Server {
 		t.Fatalf("oidc-provider does not start:\n%s", s.Log())
 	}
 	return s
+}
+
+// node is the Node.js that comes along for this machine, or else the one on PATH:
+// distributions have older ones than oidc-provider works with.
+func node(folder string) string {
+	if own, _ := filepath.Glob(filepath.Join(folder, "node_modules", "node-*", "bin", "node")); len(own) > 0 {
+		return own[0]
+	}
+	return "node"
 }
 
 // read keeps what is said. The first address is the issuer.

@@ -38,6 +38,13 @@ var dexTypes = map[string]map[string]bool{
 		"keystone", "linkedin", "microsoft", "mockCallback", "mockPassword", "oauth", "openshift"),
 }
 
+// dexInstead are types of dexTypes that another type does as well: people keep their
+// sub, if they keep the id of the connector.
+var dexInstead = map[string]string{
+	"google":    "type: oidc, with issuer: https://accounts.google.com",
+	"microsoft": "type: oidc, with issuer: https://login.microsoftonline.com/TENANT-ID/v2.0 and userIDKey: oid",
+}
+
 var position = regexp.MustCompile(`\[\d+\]`)
 
 // dexKey says what to do about a key that only Dex has.

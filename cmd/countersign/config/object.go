@@ -139,6 +139,8 @@ func (w *walker) variant(config *pair, s schema, path string, out map[string]any
 		// Nothing is said: the check of the block knows whether that is enough.
 	case typ == "":
 		w.problem(join(path, "type"), "is missing: give one of %s", strings.Join(s.types(), ", "))
+	case dexType(path, typ) && dexInstead[typ] != "":
+		w.problem(join(path, "type"), "%q is known from Dex; write %s", typ, dexInstead[typ])
 	case dexType(path, typ):
 		w.problem(join(path, "type"), "%q is known from Dex, but not supported by this version; supported: %s", typ, strings.Join(s.types(), ", "))
 	default:
