@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,16 +23,19 @@ type rolling struct {
 	*world
 	first, second *samltest.IdP
 	metadata      atomic.Pointer[string]
-	asked         atomic.Int64
+	asked, looked atomic.Int64 // for metadata, and at the clock
 	ahead         time.Duration
+	// hold is what answering with metadata waits for.
+	hold func()
 }
 
 func newRolling(t *testing.T) *rolling {
 	t.Helper()
-	r := &rolling{first: samltest.WithKey(t, issuer, rsaKey()), second: samltest.WithKey(t, issuer, otherKey())}
+	r := &rolling{hold: func() {}, first: samltest.WithKey(t, issuer, rsaKey()), second: samltest.WithKey(t, issuer, otherKey())}
 	r.serve(r.first.Metadata(ssoURL, r.first.Certificate))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		r.asked.Add(1)
+		r.hold()
 		_, _ = w.Write([]byte(*r.metadata.Load()))
 	}))
 	t.Cleanup(server.Close)
@@ -42,7 +46,10 @@ func newRolling(t *testing.T) *rolling {
 	r.world = &world{T: t, idp: r.first}
 	r.conn = connect(t, func(c *saml.Config) {
 		c.SSOURL, c.MetadataURL, c.Client = "", server.URL, client
-		c.Now = func() time.Time { return now.Add(r.ahead) }
+		c.Now = func() time.Time {
+			r.looked.Add(1)
+			return now.Add(r.ahead)
+		}
 	})
 	if err := saml.Learn(t.Context(), r.conn); err != nil {
 		t.Fatal(err)
@@ -90,13 +97,44 @@ func TestRolloverWithoutIssuer(t *testing.T) {
 	}
 }
 
+// All who come with a new key at once are let in, and the metadata read once.
+func TestRolloverOfMany(t *testing.T) {
+	t.Parallel()
+	const many = 5
+	r := newRolling(t)
+	r.serve(r.first.Metadata(ssoURL, r.second.Certificate))
+	r.idp = r.second
+	text := samltest.Text(r.signed())
+	before := r.looked.Load()
+	r.hold = func() { // until each has been found to be of an unknown key's, and one of them asks
+		for r.looked.Load() < before+many+1 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	var all sync.WaitGroup
+	for range many {
+		all.Go(func() {
+			if _, err := r.post(text); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if asked := r.asked.Load(); asked != 2 { // the first time to know the provider at all
+		t.Errorf("asked %d times", asked)
+	}
+}
+
 // Forgeries make us ask seldom, and what others have signed does not at all.
 func TestForgeriesAskSeldom(t *testing.T) {
 	t.Parallel()
 	r := newRolling(t)
-	stranger := samltest.WithKey(t, "https://stranger.example", otherKey())
-	if asked, err := r.by(stranger); !errors.Is(err, connector.ErrUpstream) || asked != 0 {
-		t.Errorf("of a stranger: asked %d times, %v", asked, err)
+	r.idp = samltest.WithKey(t, "https://stranger.example", otherKey())
+	response := r.signed()
+	r.idp.Sign(response) // what is signed as a whole is verified before anything of it is read
+	before := r.asked.Load()
+	if _, err := r.post(samltest.Text(response)); !errors.Is(err, connector.ErrUpstream) || r.asked.Load() != before {
+		t.Errorf("of a stranger: asked %d times, %v", r.asked.Load()-before, err)
 	}
 	total := int64(0)
 	for range 20 {
