@@ -90,6 +90,7 @@ func TestChromium(t *testing.T) {
 		{"gitHub", gitHub},
 		{"samlUpstream", samlUpstream},
 		{"samlLogout", samlLogout},
+		{"oidcLogout", oidcLogout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
