@@ -83,28 +83,25 @@ func TestSignOutLeadsNowhere(t *testing.T) {
 // A provider that is down, or not the one it was, is nowhere to lead a browser to.
 func TestSignOutProviderDown(t *testing.T) {
 	t.Parallel()
-	for name, breaks := range map[string]func(p *fakeProvider){
-		"gone": func(p *fakeProvider) { p.Close() },
-		"failing": func(p *fakeProvider) {
+	for name, breaks := range map[string]func(p *fakeProvider, cancel func()){
+		"gone": func(p *fakeProvider, _ func()) { p.Close() },
+		"failing": func(p *fakeProvider, _ func()) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.handlers["/.well-known/openid-configuration"] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }
 		},
-		"hanging": func(p *fakeProvider) {
+		"hanging": func(p *fakeProvider, cancel func()) { // until the caller has had enough
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.handlers["/.well-known/openid-configuration"] = func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+			p.handlers["/.well-known/openid-configuration"] = func(_ http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() }
 		},
-		"elsewhere": func(p *fakeProvider) { p.ends("javascript:alert(1)") },
+		"elsewhere": func(p *fakeProvider, _ func()) { p.ends("javascript:alert(1)") },
 	} {
 		p := newProvider(t)
 		p.ends(p.URL + "/end")
 		c := p.connect(withSignOut)
-		breaks(p)
 		ctx, cancel := context.WithCancel(t.Context())
-		if name == "hanging" { // as when the shell's patience ends
-			go func() { p.await("asked", func() bool { return p.count("/.well-known/openid-configuration") > 1 }); cancel() }()
-		}
+		breaks(p, cancel)
 		away, err := c.SignOut(ctx, connector.SignOut{State: "s"})
 		cancel()
 		if !errors.Is(err, connector.ErrUpstream) || away.URL != "" {

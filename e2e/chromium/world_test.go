@@ -94,6 +94,7 @@ func TestChromium(t *testing.T) {
 		{"wholeLDAP", wholeLDAP},
 		{"wholeSAML", wholeSAML},
 		{"samlLogout", samlLogout},
+		{"oidcLogout", oidcLogout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
