@@ -93,6 +93,9 @@ var outsider = &connector.DeniedError{Message: "Your Google account does not bel
 func (g *Google) person(claims map[string]any) (*delegate, string, error) {
 	email, _ := claims["email"].(string)
 	hd, _ := claims["hd"].(string)
+	if email == "" { // which says nothing about the person
+		return nil, "", fmt.Errorf("%w: the claim email is missing: scopes must have email", connector.ErrUpstream)
+	}
 	at := strings.LastIndexByte(email, '@')
 	if hd == "" || at < 1 || claims["email_verified"] != true && claims["email_verified"] != "true" {
 		return nil, "", outsider

@@ -198,7 +198,6 @@ func TestGoogleDomains(t *testing.T) {
 	for name, c := range map[string]map[string]any{
 		"a private account with a company's address": unmanaged,
 		"an address that is not verified":            unverified,
-		"no address":                                 {"hd": "example.com", "email_verified": true},
 		"half an address":                            claims("@example.com"),
 		"another domain":                             claims("eve@other.example"),
 		"a domain with ours before it":               claims("eve@example.com@other.example"),
@@ -208,6 +207,11 @@ func TestGoogleDomains(t *testing.T) {
 		if _, denied := errors.AsType[*connector.DeniedError](err); !denied || ok {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// An id_token that does not say the address is no verdict on a person.
+	_, ok, err := g.Groups(t.Context(), map[string]any{"hd": "example.com", "email_verified": true}, "")
+	if _, denied := errors.AsType[*connector.DeniedError](err); denied || ok || !errors.Is(err, connector.ErrUpstream) {
+		t.Errorf("no address: %v", err)
 	}
 	if n := w.asked(); len(n) != 0 {
 		t.Errorf("asked about outsiders: %v", n)
