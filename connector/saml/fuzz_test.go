@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"flag"
 	"math/big"
 	mathrand "math/rand/v2"
 	"slices"
@@ -14,12 +13,13 @@ import (
 	"time"
 
 	"github.com/countersign/countersign/connector/saml/samltest"
+	"github.com/countersign/countersign/e2e/fuzz"
 )
 
 // Whatever is posted, nobody is signed in by it who was not in what was signed,
 // and nothing panics.
 func FuzzResponse(f *testing.F) {
-	quickly(f)
+	fuzz.Widely(f)
 	// The workers are processes of their own: what one of them signs all have to
 	// believe, also in the next run.
 	now := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
@@ -46,22 +46,6 @@ func FuzzResponse(f *testing.F) {
 			t.Errorf("signed in as %q by %q", a.NameID, text)
 		}
 	})
-}
-
-// quickly keeps -fuzz from taking every new input apart byte by byte, which takes a
-// minute each at the length of a response, and nothing else is tried meanwhile. Who
-// gives -fuzzminimizetime gets it.
-func quickly(f *testing.F) {
-	f.Helper()
-	const name = "test.fuzzminimizetime"
-	given := false
-	flag.Visit(func(set *flag.Flag) { given = given || set.Name == name })
-	if given {
-		return
-	}
-	if err := flag.Set(name, "100x"); err != nil {
-		f.Fatal(err)
-	}
 }
 
 // fixed is a provider with the same key each time.
