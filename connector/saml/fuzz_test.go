@@ -9,6 +9,7 @@ import (
 	"math/big"
 	mathrand "math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,28 @@ func FuzzResponse(f *testing.F) {
 		a, err := read(text, want)
 		if err == nil && (a.NameID != "jane" || a.InResponseTo != "id-1" || len(a.Attributes["groups"]) != 1 || a.Attributes["groups"][0] != "dev") {
 			t.Errorf("signed in as %q by %q", a.NameID, text)
+		}
+	})
+}
+
+// Whatever the metadata are, they describe a provider that has a key and an address,
+// and is the one that was asked for, or are refused.
+func FuzzMetadata(f *testing.F) {
+	fuzz.Widely(f)
+	now := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+	idp := fixed(f, now)
+	one := idp.Metadata("https://idp.example/sso", idp.Certificate)
+	_, inside, _ := strings.Cut(one, "?>")
+	for _, text := range []string{one, `<EntitiesDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata">` + inside + `</EntitiesDescriptor>`} {
+		if _, err := describe([]byte(text), idp.Issuer, ""); err != nil {
+			f.Fatal(err)
+		}
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := describe(text, idp.Issuer, "")
+		if err == nil && (p.check() != nil || p.issuer != idp.Issuer) {
+			t.Errorf("accepted %q: %+v", text, p)
 		}
 	})
 }
