@@ -17,6 +17,7 @@ import (
 
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/connector/local"
+	"github.com/countersign/countersign/e2e/fuzz"
 )
 
 func bcryptOf(t testing.TB, password string) string {
@@ -275,6 +276,7 @@ func TestMadeHashesWork(t *testing.T) {
 }
 
 func FuzzParseHash(f *testing.F) {
+	fuzz.Widely(f)
 	f.Add(bcryptOf(f, "p"))
 	f.Add(argonOf("p", 7<<10, 1))
 	f.Add(base64.StdEncoding.EncodeToString([]byte(bcryptOf(f, "p"))))

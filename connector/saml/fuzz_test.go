@@ -6,20 +6,21 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"flag"
 	"math/big"
 	mathrand "math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/countersign/countersign/connector/saml/samltest"
+	"github.com/countersign/countersign/e2e/fuzz"
 )
 
 // Whatever is posted, nobody is signed in by it who was not in what was signed,
 // and nothing panics.
 func FuzzResponse(f *testing.F) {
-	quickly(f)
+	fuzz.Widely(f)
 	// The workers are processes of their own: what one of them signs all have to
 	// believe, also in the next run.
 	now := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
@@ -48,20 +49,26 @@ func FuzzResponse(f *testing.F) {
 	})
 }
 
-// quickly keeps -fuzz from taking every new input apart byte by byte, which takes a
-// minute each at the length of a response, and nothing else is tried meanwhile. Who
-// gives -fuzzminimizetime gets it.
-func quickly(f *testing.F) {
-	f.Helper()
-	const name = "test.fuzzminimizetime"
-	given := false
-	flag.Visit(func(set *flag.Flag) { given = given || set.Name == name })
-	if given {
-		return
+// Whatever the metadata are, they describe a provider that has a key and an address,
+// and is the one that was asked for, or are refused.
+func FuzzMetadata(f *testing.F) {
+	fuzz.Widely(f)
+	now := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+	idp := fixed(f, now)
+	one := idp.Metadata("https://idp.example/sso", idp.Certificate)
+	_, inside, _ := strings.Cut(one, "?>")
+	for _, text := range []string{one, `<EntitiesDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata">` + inside + `</EntitiesDescriptor>`} {
+		if _, err := describe([]byte(text), idp.Issuer, ""); err != nil {
+			f.Fatal(err)
+		}
+		f.Add([]byte(text))
 	}
-	if err := flag.Set(name, "100x"); err != nil {
-		f.Fatal(err)
-	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := describe(text, idp.Issuer, "")
+		if err == nil && (p.check() != nil || p.issuer != idp.Issuer) {
+			t.Errorf("accepted %q: %+v", text, p)
+		}
+	})
 }
 
 // fixed is a provider with the same key each time.

@@ -197,7 +197,7 @@ func (w *world) await(what string, so func() bool) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
 	defer cancel()
-	again := time.NewTicker(100 * time.Millisecond)
+	again := time.NewTicker(250 * time.Millisecond)
 	defer again.Stop()
 	for !so() {
 		select {

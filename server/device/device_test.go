@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/countersign/countersign/e2e/fuzz"
 	"github.com/countersign/countersign/server/device"
 )
 
@@ -50,6 +51,7 @@ func TestOf(t *testing.T) {
 
 // Whatever the header holds, what is repeated of it is short and harmless.
 func FuzzOf(f *testing.F) {
+	fuzz.Widely(f)
 	f.Add("Mozilla/5.0 (X11; Linux x86_64) Firefox/1")
 	f.Add("kubelogin/v1.28.0 (darwin/arm64)")
 	f.Fuzz(func(t *testing.T, agent string) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/countersign/countersign/e2e/fuzz"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/seal"
 )
@@ -107,6 +108,7 @@ func TestMarkRoom(t *testing.T) {
 // FuzzUnseal: whatever a cookie holds, it is our own state or none, and never a
 // panic.
 func FuzzUnseal(f *testing.F) {
+	fuzz.Widely(f)
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	flow := sealing(f, &now)
 	want := someState(now)
@@ -132,6 +134,7 @@ func FuzzUnseal(f *testing.F) {
 
 // FuzzStateJSON: a state that could be sealed is carried without a loss.
 func FuzzStateJSON(f *testing.F) {
+	fuzz.Widely(f)
 	f.Add("app", "https://app.example/cb", "state", "hint")
 	f.Add("", "", "\u2028<script>", "\x7f\"\\")
 	now := time.Now()

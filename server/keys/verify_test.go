@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/countersign/countersign/e2e/fuzz"
 	"github.com/countersign/countersign/server/keys"
 )
 
@@ -143,6 +144,7 @@ func TestVerifyRefuses(t *testing.T) {
 }
 
 func FuzzVerify(f *testing.F) {
+	fuzz.Widely(f)
 	k := openSite(f).replica(f, "ES256")
 	token, kid := sign(f, k, "")
 	parts := strings.Split(token, ".")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/countersign/countersign/e2e/fuzz"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/storage"
 )
@@ -311,6 +312,7 @@ func TestBearerToken(t *testing.T) {
 }
 
 func FuzzAccessToken(f *testing.F) {
+	fuzz.Widely(f)
 	g := grant()
 	jwt, err := json.Marshal(oauth.NewJWTAccessToken(policy(), g, g.Scopes, [16]byte{1}, now))
 	if err != nil {

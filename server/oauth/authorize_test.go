@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/countersign/countersign/e2e/fuzz"
 	"github.com/countersign/countersign/server/oauth"
 )
 
@@ -235,6 +236,7 @@ func TestRefuse(t *testing.T) {
 }
 
 func FuzzAuthorize(f *testing.F) {
+	fuzz.Widely(f)
 	f.Add(valid(nil).Encode(), "https://app.example.com/cb", false)
 	f.Add(valid(url.Values{"code_challenge": {challenge}, "code_challenge_method": {"S256"}, "redirect_uri": {"http://127.0.0.1:1/"}}).Encode(), "", true)
 	f.Add(valid(url.Values{"prompt": {"none login"}, "max_age": {"1"}, "response_mode": {"form_post"}}).Encode(), "com.example.app:/cb", true)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/countersign/countersign/e2e/fuzz"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/storage"
 )
@@ -136,6 +137,7 @@ func TestAuthenticateClient(t *testing.T) {
 }
 
 func FuzzBasic(f *testing.F) {
+	fuzz.Widely(f)
 	for _, seed := range []string{basic("web:s"), basic("a%3Ab:c%20d+"), "Basic", "Basic ====", "bAsIc " + basic("::")[6:], basic("web:%"), "Bearer x", "", basic("%00:x")} {
 		f.Add(seed)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/countersign/countersign/e2e/fuzz"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/storage"
 )
@@ -156,6 +157,7 @@ func TestLogoutToken(t *testing.T) {
 // Whatever is sent: a request that is accepted leads to a registered address or
 // nowhere, and one that vouches has the hint that was verified.
 func FuzzParseLogout(f *testing.F) {
+	fuzz.Widely(f)
 	f.Add("id_token_hint=x&client_id=web&post_logout_redirect_uri="+url.QueryEscape(bye)+"&state=s&ui_locales=de", true, true)
 	f.Add("post_logout_redirect_uri=https://app.example.com%5c@evil.example/bye", true, false)
 	f.Add("client_id=web&client_id=web", false, false)

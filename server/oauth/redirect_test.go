@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/countersign/countersign/e2e/fuzz"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/storage"
 )
@@ -216,6 +217,7 @@ func TestBadRedirectURIsEndOnAPage(t *testing.T) {
 }
 
 func FuzzMatchRedirectURI(f *testing.F) {
+	fuzz.Widely(f)
 	for _, c := range corpora {
 		for _, uri := range slices.Concat(c.good, c.bad) {
 			f.Add(strings.Join(c.registered, " "), uri, c.public)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/countersign/countersign/e2e/fuzz"
 	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/token"
 )
@@ -51,6 +52,7 @@ func TestForm(t *testing.T) {
 // FuzzForm: a body is what net/url reads, or invalid_request; the query never
 // gets in.
 func FuzzForm(f *testing.F) {
+	fuzz.Widely(f)
 	f.Add("application/x-www-form-urlencoded", "grant_type=authorization_code&code=csc_x")
 	f.Add("application/x-www-form-urlencoded;charset=\"", "a=%zz")
 	f.Add("application/json", "{}")

@@ -1,6 +1,10 @@
 package web
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/countersign/countersign/e2e/fuzz"
+)
 
 func TestFormActionSource(t *testing.T) {
 	for address, want := range map[string]string{
@@ -52,6 +56,7 @@ func TestFormActionSource(t *testing.T) {
 // FuzzFormActionSource: whatever comes in, what goes out is one source of the
 // policy and nothing that ends it.
 func FuzzFormActionSource(f *testing.F) {
+	fuzz.Widely(f)
 	for _, seed := range []string{"https://app.example/", "http://[::1]:1/", "com.example.app:/x", "https://a;b,c'd/", "https://*"} {
 		f.Add(seed)
 	}

@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/countersign/countersign/cmd/countersign/config"
+	"github.com/countersign/countersign/e2e/fuzz"
 )
 
 // Whatever the file is, Parse returns a checked Config or problems to show, and
 // neither panics nor runs away.
 func FuzzParse(f *testing.F) {
+	fuzz.Widely(f)
 	for _, pattern := range []string{"testdata/bad/*.yaml", "testdata/good/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
