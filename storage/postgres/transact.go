@@ -74,7 +74,11 @@ func (s *Store) attempt(ctx context.Context, end time.Time, do work) *failure {
 	answering, cancel := within(ctx, s.statementTimeout, end)
 	defer cancel()
 	if err = do(answering, conn.Conn()); err == nil {
-		return nil
+		// An answer that came when it had been given up is none: PostgreSQL then
+		// says that it has committed also what a synchronous standby has not.
+		if err = answering.Err(); err == nil {
+			return nil
+		}
 	}
 	if conn.Conn().PgConn().TxStatus() == 'E' {
 		// What failed is rolled back already; this frees the connection. If it
