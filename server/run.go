@@ -19,9 +19,9 @@ const (
 
 // Run loads what the provider needs, for as long as it takes, and then keeps the
 // signing keys fresh, deletes what has expired, tells clients of sessions that
-// have ended, and keeps up with upstreams, until ctx ends. It returns nil then, and an error when waiting
-// would not help: a damaged database, a schema from the future, sealed keys that
-// none of the secrets opens.
+// have ended, keeps an eye on the clock, and keeps up with upstreams, until ctx
+// ends. It returns nil then, and an error when waiting would not help: a damaged
+// database, a schema from the future, sealed keys that none of the secrets opens.
 func (s *Server) Run(ctx context.Context) error {
 	p, err := s.start(ctx)
 	if ctx.Err() != nil {
@@ -39,6 +39,7 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.ready)
 	s.cfg.Logger.Info("ready", slog.String("issuer", s.cfg.Policy.Issuer))
 	var running sync.WaitGroup
+	running.Go(func() { s.followClock(ctx) })
 	running.Go(func() { p.keys.Run(ctx) })
 	running.Go(func() { p.garbage.Run(ctx) })
 	running.Go(func() { p.telling.Run(ctx) })

@@ -70,7 +70,10 @@ type Config struct {
 	// GarbageInterval is how often expired records are looked for; zero:
 	// garbage.Interval.
 	GarbageInterval time.Duration
-	Sessions        Sessions
+	// ClockInterval is how often our clock is compared with the database's; zero:
+	// 15 s.
+	ClockInterval time.Duration
+	Sessions      Sessions
 	// FlowLifetime is how long a person may take to sign in.
 	FlowLifetime time.Duration
 	Frontend     web.Frontend
@@ -107,6 +110,8 @@ type Server struct {
 	ready chan struct{}
 	// skew is how far our clock is ahead of the database's, as last seen.
 	skew atomic.Int64
+	// clockOff: the log says that it is too far.
+	clockOff atomic.Bool
 }
 
 // New checks the configuration. It reaches for nothing outside the process.

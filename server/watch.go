@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/countersign/countersign/server/telemetry"
@@ -11,6 +13,10 @@ import (
 
 // maxClockSkew is how far our clock may be from the database's before we say so.
 const maxClockSkew = 30 * time.Second
+
+// clockInterval is how often the two are compared though nobody asks whether we
+// are ready.
+const clockInterval = 15 * time.Second
 
 // watch tells readiness and metrics where to look.
 func (s *Server) watch() {
@@ -43,7 +49,34 @@ func (s *Server) checkDatabase(ctx context.Context) error {
 	d := skew(before, after, theirs)
 	s.skew.Store(int64(d))
 	s.cfg.Metrics.ClockSkew(d)
+	s.sayClock(ctx, d)
 	return nil
+}
+
+// sayClock logs when our clock leaves the database's, and when it is back.
+func (s *Server) sayClock(ctx context.Context, d time.Duration) {
+	off := d.Abs() > maxClockSkew
+	switch was := s.clockOff.Swap(off); {
+	case off && !was:
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelError, "this machine's clock and the database's differ, so that valid tokens may be refused and expired ones accepted: check NTP",
+			slog.Duration("ahead", d.Round(time.Millisecond)))
+	case !off && was:
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "this machine's clock and the database's agree again")
+	}
+}
+
+// followClock compares the clocks until ctx ends.
+func (s *Server) followClock(ctx context.Context) {
+	ticker := time.NewTicker(cmp.Or(s.cfg.ClockInterval, clockInterval))
+	defer ticker.Stop()
+	for {
+		_ = s.checkDatabase(ctx) // readiness says whether it is away
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // skew is how far theirs is outside of the time in which it was asked for;
@@ -65,7 +98,7 @@ func (s *Server) checkClock(context.Context) error {
 	if d.Abs() <= maxClockSkew {
 		return nil
 	}
-	return fmt.Errorf("this machine's clock is %s off the database's, so that valid tokens may be refused: check NTP", d.Round(time.Second))
+	return fmt.Errorf("this machine's clock is %s off the database's, so that valid tokens may be refused and expired ones accepted: check NTP", d.Round(time.Second))
 }
 
 // keyAges is how long the keys have been signing.

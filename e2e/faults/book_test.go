@@ -23,9 +23,10 @@ const (
 	chainsKept     = "I6 no chain lost by a client that retries"
 	noSecrets      = "I7 no secret in a log"
 	usedDead       = "F13 no used token accepted after a restart"
+	bounded        = "F4 F14 goroutines and memory stay bounded"
 )
 
-var invariants = []string{oneSuccessor, rotationKept, revocationKept, revokedDead, idTokens, failedStore, saysSo, chainsKept, noSecrets, usedDead}
+var invariants = []string{oneSuccessor, rotationKept, revocationKept, revokedDead, idTokens, failedStore, saysSo, chainsKept, noSecrets, usedDead, bounded}
 
 // book counts what was checked and what was found wrong.
 type book struct {
@@ -57,11 +58,25 @@ func (b *book) check(invariant string, holds bool, format string, args ...any) b
 	return false
 }
 
+// looked reports whether an invariant was checked.
+func (b *book) looked(invariant string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.checked[invariant] > 0
+}
+
 // count counts what is neither right nor wrong.
 func (b *book) count(what string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.counts[what]++
+}
+
+// most keeps the largest of what was counted elsewhere.
+func (b *book) most(what string, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counts[what] = max(b.counts[what], n)
 }
 
 func (b *book) counted(what string) int {

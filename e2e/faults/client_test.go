@@ -80,7 +80,8 @@ func (p *party) send(via http.RoundTripper, r *http.Request) (a answer, err erro
 	_ = json.Unmarshal(a.raw, &a.values) // not all answers are JSON
 	// Reading works where only writing fails.
 	if writes := strings.HasSuffix(r.URL.Path, "/token") || strings.HasSuffix(r.URL.Path, "/revoke"); writes && p.outages.within(outage) {
-		p.check(failedStore, a.status == http.StatusServiceUnavailable, "%s: %d %s", r.URL.Path, a.status, a.raw)
+		refused := p.outages.readable.Load() && a.status == http.StatusBadRequest
+		p.check(failedStore, a.status == http.StatusServiceUnavailable || refused, "%s: %d %s", r.URL.Path, a.status, a.raw)
 	}
 	if a.status >= 500 {
 		p.count("answers of 503")
@@ -157,6 +158,7 @@ func (p *party) loginOnce(who *person.Person, client string) (*chain, error) {
 	for err == nil && !page.Left {
 		switch page.Status {
 		case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+			p.check(saysSo, page.Header.Get("Retry-After") != "", "a page of %d at %s", page.Status, page.URL)
 			return nil, errAgain
 		}
 		if page.Status >= 400 || len(page.Forms) == 0 {

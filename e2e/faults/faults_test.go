@@ -93,12 +93,16 @@ func crashedDatabase(t *testing.T, w *world) {
 func (l *load) fails(kept []*chain) {
 	l.book.t.Helper()
 	l.outages.begin()
+	var people sync.WaitGroup
 	for i, c := range kept {
-		ctx, cancel := limited(l.t)
-		_, err := l.post(ctx, l.replicas[i%2], "/revoke", c.client, url.Values{"token": {c.refresh}})
-		cancel()
-		l.check(revocationKept, errors.Is(err, errAgain), "revoking grant %d: %v", c.number, err)
+		people.Go(func() {
+			ctx, cancel := limited(l.t)
+			defer cancel()
+			_, err := l.post(ctx, l.replicas[i%2], "/revoke", c.client, url.Values{"token": {c.refresh}})
+			l.check(revocationKept, errors.Is(err, errAgain), "revoking grant %d: %v", c.number, err)
+		})
 	}
+	people.Wait()
 	l.outages.await(l.t, 50)
 	l.outages.end()
 }
@@ -124,9 +128,7 @@ func readOnlyDatabase(t *testing.T, w *world) {
 		w.alter(`ALTER SYSTEM RESET default_transaction_read_only`)
 	}
 	l.await(t, 100)
-	for _, c := range kept {
-		l.check(rotationKept, l.refresh(c, w), "grant %d", c.number)
-	}
+	l.goOn(kept)
 	l.settle()
 	b.print(append(always, failedStore, saysSo)...)
 }

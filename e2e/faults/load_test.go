@@ -164,6 +164,7 @@ func (l *load) await(t *testing.T, n int) {
 // on with it at every replica, nothing of a revoked one works at any.
 func (l *load) settle() {
 	l.t.Helper()
+	eventually(l.t, "a look at a new grave", func() bool { return l.looked(revokedDead) })
 	l.stopped.Store(true)
 	close(l.stop)
 	l.pacing.Wait()

@@ -1,6 +1,7 @@
 // Package faults_test lets things go wrong around the built program while
-// clients refresh at it: replicas are killed, PostgreSQL crashes, answers are
-// lost on the way. What must hold throughout is counted, printed and checked.
+// clients refresh at it: replicas are killed, PostgreSQL crashes or fails over,
+// disks are full, answers are lost on the way, strangers take every connection.
+// What must hold throughout is counted, printed and checked.
 //
 // It refuses to look inside: it knows what a client knows, what an operator does
 // and what PostgreSQL says on the wire.
@@ -27,6 +28,7 @@ import (
 	"github.com/countersign/countersign/storage/storagetest"
 	"github.com/countersign/countersign/storage/storagetest/pgcluster"
 	"github.com/countersign/countersign/storage/storagetest/pgproxy"
+	"github.com/countersign/countersign/storage/storagetest/tcpproxy"
 )
 
 // dose is the short one, or the full one where it was asked for: the variable is
@@ -77,11 +79,12 @@ staticPasswords:
   userID: user-alice
 `
 
-// world is two replicas, and their database behind a proxy.
+// world is two replicas, and what they have their database behind.
 type world struct {
 	t        *testing.T
 	cluster  *pgcluster.Cluster
-	proxy    *pgproxy.Proxy
+	proxy    *pgproxy.Proxy  // where answers of the database are lost
+	network  *tcpproxy.Proxy // where the network is parted
 	issuer   string
 	replicas [2]*replica
 	turn     atomic.Int64
@@ -91,33 +94,47 @@ type world struct {
 	doors chan struct{}
 }
 
+// empty is a world without anything in it.
+func empty(t *testing.T) *world { return &world{t: t, doors: make(chan struct{}, 4)} }
+
 // newWorld starts everything. keys is how long a signing key signs.
 func newWorld(t *testing.T, keys string) *world {
 	t.Helper()
-	w := &world{t: t, doors: make(chan struct{}, 4)}
-	var err error
-	if w.cluster, err = pgcluster.Start(pgcluster.Options{}); err != nil {
+	w := empty(t)
+	w.cluster = startCluster(t, pgcluster.Options{})
+	w.proxy = pgproxy.New(t, w.cluster.Address())
+	w.serve(keys, t.TempDir(), w.cluster.DSNAt(w.proxy.Address()))
+	return w
+}
+
+func startCluster(t *testing.T, o pgcluster.Options) *pgcluster.Cluster {
+	t.Helper()
+	c, err := pgcluster.Start(o)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := w.cluster.Close(); err != nil {
+		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	w.proxy = pgproxy.New(t, w.cluster.Address())
-	w.issuer = "http://" + address(t) + "/dex"
-	dir := t.TempDir()
+	return c
+}
+
+// serve starts the replicas in a folder.
+func (w *world) serve(keys, dir, dsn string) {
+	w.t.Helper()
+	w.issuer = "http://" + address(w.t) + "/dex"
 	for i := range w.replicas {
-		r := &replica{t: t, dir: dir, name: fmt.Sprint("replica-", i), transport: &http.Transport{MaxIdleConnsPerHost: 100}}
+		r := &replica{t: w.t, dir: dir, name: fmt.Sprint("replica-", i), transport: &http.Transport{MaxIdleConnsPerHost: 100}}
 		r.config = func(public, telemetry string) string {
-			return fmt.Sprintf(configuration, w.issuer, w.cluster.DSNAt(w.proxy.Address()), public, telemetry, keys, masterSecret, clientSecret)
+			return fmt.Sprintf(configuration, w.issuer, dsn, public, telemetry, keys, masterSecret, clientSecret)
 		}
 		w.replicas[i] = r
 		r.settle()
-		t.Cleanup(r.kill)
+		w.t.Cleanup(r.kill)
 		r.start()
 	}
-	return w
 }
 
 // in makes everything report to a test.
@@ -253,6 +270,9 @@ func (r *replica) logs() []string {
 
 // outages says whether the database certainly fails.
 type outages struct {
+	// readable: it can still be read, so that what is revoked there may be refused.
+	readable atomic.Bool
+
 	mu     sync.Mutex
 	number int // odd: it fails
 	asked  int // in this one

@@ -147,6 +147,17 @@ func NewRotation(t RefreshToken, client storage.Client, p Policy, checkedAfter [
 	}
 }
 
+// NewRepeat is the step that changes nothing of a rotated grant. A repeat takes it
+// before it is answered: the commit that it repeats may be one that was given up
+// waiting for, and is safe when this one is.
+func NewRepeat(g storage.Grant) storage.Rotation {
+	return storage.Rotation{
+		ID: g.ID, ClientID: g.ClientID, Generation: g.Generation, Next: g.Generation,
+		Now: g.RefreshedAt, UsedAfter: g.RefreshedAt.Add(-time.Second),
+		UserAgent: g.RefreshedUserAgent, IPAddress: g.RefreshedIPAddress,
+	}
+}
+
 // RefreshVerdict is why a rotation did not happen, and what to do.
 type RefreshVerdict int
 

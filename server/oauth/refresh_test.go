@@ -225,6 +225,19 @@ func TestNewRotation(t *testing.T) {
 	}
 }
 
+// A repeat leaves the grant as it is, to the user agent that holds the token.
+func TestNewRepeat(t *testing.T) {
+	g := offlineGrant()
+	g.RefreshedUserAgent, g.RefreshedIPAddress = "kubectl", "192.0.2.1"
+	want := storage.Rotation{
+		ID: g.ID, ClientID: "web", Generation: 5, Next: 5, Now: now,
+		UsedAfter: now.Add(-time.Second), UserAgent: "kubectl", IPAddress: "192.0.2.1",
+	}
+	if diff := cmp.Diff(want, oauth.NewRepeat(g)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // situation is everything that a verdict depends on.
 type situation struct {
 	delta                                           int64         // generations that the token is ahead of the newest

@@ -28,7 +28,8 @@ const maxTurns = 4
 
 // refreshToken redeems a refresh token (RFC 6749 section 6). A forged one or
 // another client's costs no query, a good one exactly one statement; whatever is
-// not plain costs a read more, and the connector is asked while nothing is held.
+// not plain costs a read more, a repeat also a write, and the connector is asked
+// while nothing is held.
 func (e *Endpoint) refreshToken(r *http.Request, client storage.Client, form url.Values) (Response, error) {
 	req, err := oauth.ParseRefreshRequest(form)
 	if err != nil {
@@ -128,6 +129,12 @@ func (e *Endpoint) rotate(r *http.Request, client storage.Client, t oauth.Refres
 		}
 		switch verdict, err := oauth.Refresh(g, client, t, e.cfg.Policy, now); verdict {
 		case oauth.RefreshRepeat:
+			if g, id, err = e.cfg.Grants.RotateGrant(ctx, oauth.NewRepeat(g)); errors.Is(err, storage.ErrConflict) {
+				continue // it was moved or revoked just now
+			}
+			if err != nil {
+				return g, id, fmt.Errorf("repeating a rotation: %w", err)
+			}
 			request.Note(ctx, slog.Bool("refresh_repeated", true))
 			e.cfg.Audit.Write(ctx, audit.TokenRepeated{Grant: audit.GrantOf(g), Generation: g.Generation, HeldBy: audit.HolderOf(g)})
 			return g, id, nil

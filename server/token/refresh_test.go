@@ -313,6 +313,51 @@ func TestLostAcknowledgement(t *testing.T) {
 	}
 }
 
+// What is repeated is written once more: a store that only reads cannot say that
+// the rotation will last.
+func TestRepeatNotStored(t *testing.T) {
+	w := newWorld(t)
+	f := &faulty{Grants: w.store}
+	e := w.endpoint(func(c *token.Config) { c.Grants = f })
+	id, first := w.signIn()
+	second, err := refresh(t.Context(), t, e, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.read = func() { f.rotateErr = storage.ErrUnavailable }
+	if _, err := refresh(t.Context(), t, e, first); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("a repeat that is not stored: %v", err)
+	}
+	f.read, f.rotateErr = nil, nil
+	w.advance(window - 1000) // writing once more gives nobody more time
+	if got, err := refresh(t.Context(), t, e, first); err != nil || got != second {
+		t.Errorf("a repeat: %q, %v", got, err)
+	}
+	w.advance(1000)
+	if got, err := refresh(t.Context(), t, e, first); oauth.CodeOf(err) != oauth.InvalidGrant || w.revoked(id) != "refresh_token_reused" {
+		t.Errorf("after the window: %q, %v, revoked %q", got, err, w.revoked(id))
+	}
+}
+
+// Whoever repeats while the grant is revoked gets nothing.
+func TestRevokedBeforeARepeat(t *testing.T) {
+	w := newWorld(t)
+	f := &faulty{Grants: w.store}
+	e := w.endpoint(func(c *token.Config) { c.Grants = f })
+	id, first := w.signIn()
+	if _, err := refresh(t.Context(), t, e, first); err != nil {
+		t.Fatal(err)
+	}
+	f.read = func() {
+		if _, err := w.store.RevokeGrant(context.Background(), id, w.now(), "test"); err != nil {
+			t.Error(err)
+		}
+	}
+	if got, err := refresh(t.Context(), t, e, first); oauth.CodeOf(err) != oauth.InvalidGrant {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // What fails after the rotation is a lost response like any other.
 func TestSigningFails(t *testing.T) {
 	w := newWorld(t)

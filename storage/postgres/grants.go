@@ -139,10 +139,18 @@ func (s *Store) RevokeGrant(ctx context.Context, id storage.GrantID, now time.Ti
 	if err := storage.CheckText(reason); err != nil {
 		return false, err
 	}
-	return decided(s.hit(ctx, "revoking a grant", `
+	done, err := decided(s.hit(ctx, "revoking a grant", `
 		UPDATE grants SET revoked_at = $2, revoked_reason = $3
 		WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2`,
 		[16]byte(id), now, reason))
+	if err != nil || done {
+		return done, err
+	}
+	// Somebody else did it, or we did and gave up waiting for a synchronous
+	// standby. A commit of our own is acknowledged when that one is safe, too.
+	_, err = decided(s.hit(ctx, "confirming that a grant is revoked",
+		`UPDATE grants SET revoked_at = revoked_at WHERE id = $1 AND revoked_at IS NOT NULL`, [16]byte(id)))
+	return false, err
 }
 
 // Consent implements storage.Consents.

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -348,6 +349,56 @@ func TestNoConnectionsLeftIsUnavailable(t *testing.T) {
 		}
 	}
 	heals(t, second)
+}
+
+// A commit that no synchronous standby has confirmed is none, also when PostgreSQL,
+// told to give up waiting, says that it happened; and whoever finds it done waits
+// for the standby as well.
+func TestUnconfirmedCommitIsUnavailable(t *testing.T) {
+	c := cluster(t, pgcluster.Options{})
+	s := open(t, impatient(c.DSN()))
+	redeemed := storagetest.Redeemed(t, s)
+	other, now := storagetest.Valid()
+	for _, statement := range []string{`ALTER SYSTEM SET synchronous_standby_names = 'nobody'`, `SELECT pg_reload_conf()`} {
+		pgcluster.Exec(t, c.DSN(), statement)
+	}
+	await(t, c.DSN(), `SELECT current_setting('synchronous_standby_names') = 'nobody'`)
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Errorf("migrating nothing: %v", err)
+	}
+	unconfirmed := func(what string, do func(context.Context) error) {
+		t.Helper()
+		if err := do(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	rotate := func(r storage.Rotation) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, _, err := s.RotateGrant(ctx, r)
+			return err
+		}
+	}
+	revoke := func(ctx context.Context) error {
+		_, err := s.RevokeGrant(ctx, redeemed.ID, redeemed.Now, "because")
+		return err
+	}
+	unconfirmed("rotating", rotate(redeemed))
+	await(t, c.DSN(), fmt.Sprintf(`SELECT count(*) = 1 FROM grants WHERE generation = %d`, redeemed.Next))
+	again := redeemed
+	again.Generation = redeemed.Next
+	unconfirmed("repeating", rotate(again))
+	unconfirmed("revoking", revoke)
+	await(t, c.DSN(), `SELECT count(*) = 1 FROM grants WHERE revoked_at IS NOT NULL`)
+	unconfirmed("revoking again", revoke)
+	unconfirmed("signing in", func(ctx context.Context) error { return s.SignIn(ctx, other) })
+	for _, statement := range []string{`ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`} {
+		pgcluster.Exec(t, c.DSN(), statement)
+	}
+	await(t, c.DSN(), `SELECT current_setting('synchronous_standby_names') = ''`)
+	heals(t, s)
+	if done, err := s.RevokeGrant(t.Context(), redeemed.ID, now, "because"); err != nil || done {
+		t.Errorf("revoking once more: %v, %v", done, err)
+	}
 }
 
 func TestFailover(t *testing.T) {

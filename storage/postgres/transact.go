@@ -77,7 +77,11 @@ func (s *Store) attempt(ctx context.Context, end time.Time, do work) *failure {
 	defer conn.Release()
 	timer.Reset(min(s.statementTimeout, time.Until(end)))
 	if err = do(ctx, conn.Conn()); err == nil {
-		return nil
+		// An answer that came when it had been given up is none: PostgreSQL then
+		// says that it has committed also what a synchronous standby has not.
+		if err = ctx.Err(); err == nil {
+			return nil
+		}
 	}
 	err = waited(ctx, "no answer", err)
 	if conn.Conn().PgConn().TxStatus() == 'E' {

@@ -36,8 +36,9 @@ type Web struct {
 
 // Limits bound connections, sizes and times of the listeners.
 type Limits struct {
-	// MaxConnections is the number of open connections per listener; more have to
-	// wait. Default: 10000.
+	// MaxConnections is the number of open connections per listener; more take the
+	// place of silent ones, or wait. Default: 1024, which cost less than 64 MB
+	// whatever strangers do with them.
 	MaxConnections int `mapstructure:"maxConnections"`
 	// MaxHeaderBytes bounds the header of a request. Default: 32768.
 	MaxHeaderBytes int `mapstructure:"maxHeaderBytes"`
@@ -65,7 +66,7 @@ func defaultWeb() Web {
 		TLSMinVersion: tls.VersionTLS12,
 		TLSMaxVersion: tls.VersionTLS13,
 		Limits: Limits{
-			MaxConnections:    10_000,
+			MaxConnections:    1024,
 			MaxHeaderBytes:    32 << 10,
 			MaxBodyBytes:      64 << 10,
 			ReadHeaderTimeout: 10 * time.Second,

@@ -9,6 +9,7 @@
 package pgcluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -39,12 +40,17 @@ type Options struct {
 	Fsync bool
 	// Settings are server settings by name, such as max_connections.
 	Settings map[string]string
+	// Disk and LogDisk are where the data and the write-ahead log lie: folders
+	// that are there, such as small file systems of their own. Default: /tmp, and
+	// with the data.
+	Disk, LogDisk string
 }
 
 // Cluster is a PostgreSQL server with its data in a temporary folder.
 type Cluster struct {
 	bin      string
 	dir      string
+	wal      string // empty: with the data
 	port     int
 	password string
 	settings []string
@@ -110,18 +116,6 @@ func Start(o Options) (*Cluster, error) {
 	return start(o, &Cluster{password: rand.Text()}, (*Cluster).initialize)
 }
 
-// Standby starts another server that follows this one and answers reads only.
-func (c *Cluster) Standby(o Options) (*Cluster, error) {
-	return start(o, &Cluster{password: c.password}, func(standby *Cluster) error {
-		cmd := standby.command("pg_basebackup", "--pgdata", standby.data(), "--dbname", c.DSN(),
-			"--write-recovery-conf", "--wal-method", "stream", "--checkpoint", "fast", "--no-sync")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("pg_basebackup: %w\n%s", err, out)
-		}
-		return nil
-	})
-}
-
 // start starts the server of a cluster whose data fill has made.
 func start(o Options, c *Cluster, fill func(*Cluster) error) (_ *Cluster, err error) {
 	defer func() {
@@ -133,7 +127,7 @@ func start(o Options, c *Cluster, fill func(*Cluster) error) (_ *Cluster, err er
 	if c.bin, err = Binaries(); err != nil {
 		return nil, err
 	}
-	if err = c.createFolder(); err != nil {
+	if err = c.createFolders(o); err != nil {
 		return nil, err
 	}
 	if err = fill(c); err != nil {
@@ -165,12 +159,17 @@ func settings(o Options, port int, dir string) []string {
 	return args
 }
 
-// createFolder makes a folder with a name short enough for a socket, owned by
-// the user that the server runs as, and the keeper that deletes it.
-func (c *Cluster) createFolder() error {
+// createFolders makes folders owned by the user that the server runs as, the first
+// with a name short enough for a socket, and the keeper that deletes them.
+func (c *Cluster) createFolders(o Options) error {
 	var err error
-	if c.dir, err = os.MkdirTemp("/tmp", "pg-"); err != nil {
+	if c.dir, err = os.MkdirTemp(cmp.Or(o.Disk, "/tmp"), "pg-"); err != nil {
 		return err
+	}
+	if o.LogDisk != "" {
+		if c.wal, err = os.MkdirTemp(o.LogDisk, "wal-"); err != nil {
+			return err
+		}
 	}
 	if err := c.startKeeper(); err != nil {
 		return err
@@ -181,7 +180,15 @@ func (c *Cluster) createFolder() error {
 	if c.owner, err = unprivileged(); err != nil {
 		return err
 	}
-	return os.Chown(c.dir, int(c.owner.Uid), int(c.owner.Gid))
+	for _, dir := range []string{c.dir, c.wal} {
+		if dir == "" {
+			continue
+		}
+		if err := os.Chown(dir, int(c.owner.Uid), int(c.owner.Gid)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unprivileged finds somebody to be: the server refuses to run as root.
@@ -212,10 +219,13 @@ if [ -n "$pid" ]; then
 	kill -QUIT "$pid" 2>/dev/null
 	while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
 fi
-rm -rf "$1"`
+rm -rf "$@"`
 
 func (c *Cluster) startKeeper() error {
 	c.kept = exec.Command("/bin/sh", "-c", keeping, "keeper", c.dir)
+	if c.wal != "" {
+		c.kept.Args = append(c.kept.Args, c.wal)
+	}
 	c.kept.Dir = "/"
 	// A group of its own: the interrupt key must not end it with the tests.
 	c.kept.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -253,6 +263,9 @@ func (c *Cluster) initialize() error {
 	}
 	cmd := c.command("initdb", "--pgdata", c.data(), "--username", "postgres", "--pwfile", passwords,
 		"--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	if c.wal != "" {
+		cmd.Args = append(cmd.Args, "--waldir", c.wal)
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
