@@ -24,6 +24,11 @@ import (
 // employSLO is a workforce with single logout. The provider offers one binding.
 func employSLO(t *testing.T, engine, binding, status string, changes ...func(*saml.Config)) *workforce {
 	t.Helper()
+	return employSLOWith(t, engine, binding, status, nil, changes...)
+}
+
+func employSLOWith(t *testing.T, engine, binding, status string, more option, changes ...func(*saml.Config)) *workforce {
+	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +52,9 @@ func employSLO(t *testing.T, engine, binding, status string, changes ...func(*sa
 			Password: people(t, local.Password{Email: alice, Hash: hash(t, alicePassword), UserID: "jane-1", Username: "alice"}),
 			Recheck:  oauth.Recheck{After: time.Hour},
 		})
+		if more != nil {
+			more(c)
+		}
 	})
 	f.readMetadata()
 	return f
@@ -214,6 +222,69 @@ func TestSAMLProviderSignsOut(t *testing.T) {
 			t.Errorf("status %s", status)
 		}
 		signedIn(false, false, false, true)
+	})
+}
+
+// A request that is posted comes without cookies, and says who is meant as well.
+func TestSAMLProviderSignsOutPosted(t *testing.T) {
+	t.Parallel()
+	f := employSLO(t, "sqlite", "HTTP-POST", "")
+	p, _ := f.signInThere()
+	post := func(signed bool) *person.Page {
+		t.Helper()
+		request := f.idp.LogoutRequest(samltest.Logout{ID: "_posted", Destination: f.slo.Answer, Now: f.clock.now(), NameID: "jane-1",
+			More: ` Format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"`, Indexes: []string{f.idp.Index(1)}})
+		if signed {
+			f.idp.Sign(request)
+		}
+		page, err := f.browser().Send(t.Context(), http.MethodPost, f.slo.Answer, url.Values{"SAMLRequest": {samltest.Encode(samltest.Text(request))}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return page
+	}
+	if page := post(false); page.Status != http.StatusBadRequest || !f.signedIn(p) {
+		t.Errorf("not signed: %d at %s, signed in: %v", page.Status, page.URL, f.signedIn(p))
+	}
+	page := post(true)
+	if len(page.Forms) != 1 || page.Forms[0].Action.String() != f.site.URL+"/slo" || page.Forms[0].Fields.Get("SAMLResponse") == "" || f.signedIn(p) {
+		t.Errorf("%d at %s, signed in: %v\n%s", page.Status, page.URL, f.signedIn(p), page.Body)
+	}
+	if page := post(true); page.Status != http.StatusBadRequest {
+		t.Errorf("again: %d at %s", page.Status, page.URL)
+	}
+}
+
+// What ends with a session does, the clients are to be told, and the audit says who
+// wanted it: in the browser that brings the request, and in another.
+func TestSAMLProviderSignsOutAll(t *testing.T) {
+	onEngines(t, func(t *testing.T, engine string) {
+		var log trail
+		f := employSLOWith(t, engine, "HTTP-Redirect", "", func(c *server.Config) {
+			c.Clients[0].EndsWithSession = true
+			c.Clients[0].BackchannelLogoutURI, c.Clients[0].BackchannelLogoutPrivate = "http://127.0.0.1:1/told", true
+			auditing(&log)(c)
+		})
+		p, here := f.signInThere()
+		_, there := f.signInThere()
+		log.next(t)
+		f.answered(f.get(p, f.ends(samltest.Logout{ID: "_all", NameID: "jane-1"})))
+		for name, a := range map[string]answer{"here": here, "there": there} {
+			f.refresh(a.str("refresh_token")).expect(t, name, 400, "invalid_grant")
+		}
+		told := 0
+		if err := f.side().QueryRow(`SELECT count(*) FROM logout_deliveries`).Scan(&told); err != nil || told != 2 {
+			t.Errorf("%d clients are to be told, %v", told, err)
+		}
+		var ended []string
+		for _, r := range log.next(t) {
+			if r["user_id"] == "jane-1" && r["by"] == "connector" {
+				ended = append(ended, r["event"].(string))
+			}
+		}
+		if !slices.Equal(ended, []string{"session.ended", "sessions.ended"}) {
+			t.Errorf("the audit says %q", ended)
+		}
 	})
 }
 

@@ -3,7 +3,8 @@ package audit
 // SessionEnded is `session.ended`: a person was signed out in one browser, and
 // with the session end the logins that are bound to it. connector_id, user_id,
 // sid, by: client (it vouched with an id_token_hint), person (on a page of ours),
-// login (somebody else signed in), administrator; client_id, if one asked for it.
+// login (somebody else signed in), administrator, connector (the upstream has ended
+// its own); client_id, if one asked for it.
 type SessionEnded struct {
 	Session  Session
 	By       Actor
