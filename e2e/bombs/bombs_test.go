@@ -143,6 +143,17 @@ connectors:
 `+connectors)}
 }
 
+// says waits until the log has a text: a request is logged after its answer.
+func (w *world) says(text string) {
+	w.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(w.server.Log(), text); {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("the log never says %q", text)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 // TestPosted: whatever strangers post to the callback.
 func TestPosted(t *testing.T) {
 	idp := samltest.New(t, "https://idp.example")
@@ -160,9 +171,7 @@ func TestPosted(t *testing.T) {
 		write("idp.pem", samltest.PEM(idp.Certificate)), ours))
 	callback := "http://" + w.server.Address + "/dex/callback"
 	w.post(callback, "", form(strings.NewReader("<a/>")))
-	if !strings.Contains(w.server.Log(), "receiving at connector saml") {
-		t.Fatal("the connector is not reached")
-	}
+	w.says("receiving at connector saml: upstream failed: its response: ") // it is reached
 	all := map[string]func() io.Reader{}
 	for name, bomb := range bombs {
 		all[name] = func() io.Reader { return bomb(380 << 10) }
@@ -322,12 +331,7 @@ func fetched(t *testing.T, bomb func(int) io.Reader, how string) {
 	w := serve(t, "- {type: saml, id: saml, config: {metadataURL: '"+provider.URL+"', entityIssuer: us, usernameAttr: name, emailAttr: mail}}\n")
 	before := w.forget()
 	close(asked)
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(w.server.Log(), "the metadata of an upstream cannot be read"); {
-		if time.Now().After(deadline) {
-			t.Fatal("it was not read")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	w.says("the metadata of an upstream cannot be read")
 	if used := w.peak() - before; used > bound {
 		t.Errorf("it took %d MB", used>>20)
 	}
