@@ -95,6 +95,17 @@ func (r *Realm) WarmUp(t testing.TB) {
 	}
 }
 
+// Encrypt chooses the algorithms of a SAML client's assertions, by their identifiers in
+// XML Encryption.
+func (r *Realm) Encrypt(t testing.TB, client, content, key, digest, mask string) {
+	t.Helper()
+	whole := r.client(t, client)
+	attributes, _ := whole["attributes"].(map[string]any)
+	attributes["saml.encryption.algorithm"], attributes["saml.encryption.keyAlgorithm"] = content, key
+	attributes["saml.encryption.digestMethod"], attributes["saml.encryption.maskGenerationFunction"] = digest, mask
+	r.s.do(t, http.MethodPut, r.path(fmt.Sprintf("/clients/%s", whole["id"])), whole, nil)
+}
+
 // Register adds a SAML client by its own metadata, as the admin console does with
 // an uploaded file, and the mappers of another client. It reports whether Keycloak
 // will encrypt.

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -71,7 +72,7 @@ func (f *Flow) leadAway(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 // timedOut makes an upstream's failure of a question that took too long, unless
 // the person has gone.
 func timedOut(ctx context.Context, r *http.Request, err error) error {
-	if ctx.Err() == nil || r.Context().Err() != nil {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) || r.Context().Err() != nil {
 		return err
 	}
 	return fmt.Errorf("%w: no answer in time: %w", connector.ErrUpstream, err)
