@@ -219,6 +219,7 @@ func TestRefreshExpires(t *testing.T) {
 		w := newWorld(t, engine, func(c *server.Config) {
 			c.Clients[1].RefreshTokens = storage.RefreshTokens{IdleLifetime: 20 * time.Minute}
 		})
+		w.clock.freeze()
 		idle, used := w.tokens().str("refresh_token"), w.tokens().str("refresh_token")
 		short := w.post("/token", url.Values{
 			"grant_type": {"authorization_code"}, "code": {w.code(w.browser(), w.request("client_id", "other", "redirect_uri", otherCallback, "scope", offline))},
