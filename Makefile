@@ -21,7 +21,7 @@ run: build ## build, and serve config.example.yaml (or CONFIG=…)
 	@$(BIN) serve $(CONFIG)
 
 test: ## run every test, with the race detector where there is a C compiler
-	CGO_ENABLED=$(if $(RACE),1,0) $(TESTENV) $(GO) test $(RACE) -timeout 15m ./...
+	CGO_ENABLED=$(if $(RACE),1,0) $(TESTENV) $(GO) test $(RACE) -timeout 20m ./...
 
 # The doses are too many for each change: run them before a release.
 soak: ## the fault tests in full doses, and the races of the stores 10,000 times

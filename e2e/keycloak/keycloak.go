@@ -26,7 +26,7 @@ import (
 
 // patience bounds what installing and starting may take: far longer than either
 // does.
-const patience = 5 * time.Minute
+const patience = 10 * time.Minute
 
 // Server is a running Keycloak.
 type Server struct {
