@@ -9,6 +9,13 @@ import (
 	"github.com/countersign/countersign/connector/oidc/groups"
 )
 
+func newGroups(all []config.NewGroup) (made []oidc.NewGroup) {
+	for _, g := range all {
+		made = append(made, oidc.NewGroup{Claims: g.Claims, Delimiter: g.Delimiter, ClearDelimiter: g.ClearDelimiter, Prefix: g.Prefix})
+	}
+	return made
+}
+
 // newDirectory makes what says groups that the provider's tokens do not; nil where
 // nothing does.
 func newDirectory(c config.OIDC, client *http.Client) (oidc.Directory, error) {

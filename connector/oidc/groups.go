@@ -23,9 +23,18 @@ var (
 	_ Directory = (*groups.Microsoft)(nil)
 )
 
-// groups are those of a person. Groups that the provider keeps elsewhere, where
-// nobody asks, are a failure: it would look as if there were none.
+// groups are those of a person.
 func (c *Connector) groups(ctx context.Context, claims map[string]any, accessToken string) ([]string, error) {
+	said, err := c.said(ctx, claims, accessToken)
+	if err != nil {
+		return nil, err
+	}
+	return c.modified(said, claims), nil
+}
+
+// said are the groups that the provider says. Those that it keeps elsewhere, where
+// nobody asks, are a failure: it would look as if there were none.
+func (c *Connector) said(ctx context.Context, claims map[string]any, accessToken string) ([]string, error) {
 	if c.cfg.Directory != nil {
 		all, ok, err := c.cfg.Directory.Groups(ctx, claims, accessToken)
 		if ok || err != nil {

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -61,6 +62,10 @@ type Config struct {
 	Groups bool
 	// Directory says the groups instead, where it knows more of them. Optional.
 	Directory Directory
+	// GroupsFilter leaves out the groups that it does not match, wherever they come
+	// from; nil: none. NewGroups are made of claims, and not filtered.
+	GroupsFilter *regexp.Regexp
+	NewGroups    []NewGroup
 	// Keys are the claims to take, by name. Empty fields: see Keys.
 	Keys Keys
 	// Override replaces addresses of the discovery document.

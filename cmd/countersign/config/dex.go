@@ -9,7 +9,6 @@ var dexKeys = map[string]string{
 	"grpc":                                   "there is no gRPC API yet; remove the block",
 	"mfa":                                    "second factors belong to the upstream; remove the block",
 	"templates":                              "use frontend.dir to replace pages",
-	"connectors.config.claimModifications":   "say the same in claims.groups, beside config",
 	"connectors.config.kerberos":             "there is no Kerberos sign-in; remove the block",
 	"connectors.config.adminEmail":           "write domainToAdminEmail: {\"*\": …}",
 	"connectors.config.groups":               "write allowedGroups, beside config",

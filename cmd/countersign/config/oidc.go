@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/countersign/countersign/connector/oidc/groups"
@@ -35,6 +36,8 @@ type OIDC struct {
 	UserNameKey               string       `mapstructure:"userNameKey"`
 	OverrideClaimMapping      bool         `mapstructure:"overrideClaimMapping"`
 	ClaimMapping              ClaimMapping `mapstructure:"claimMapping"`
+	// ClaimModifications filter groups, and make more of them of other claims.
+	ClaimModifications ClaimModifications `mapstructure:"claimModifications"`
 	// LogoutUpstream ends the session at the provider, too, when people sign out here.
 	// Default: false. Dex has no such key.
 	LogoutUpstream bool `mapstructure:"logoutUpstream"`
@@ -70,6 +73,30 @@ type ClaimMapping struct {
 	Groups            string `mapstructure:"groups"`
 }
 
+// ClaimModifications are Dex's. What they do, claims.groups can do, too.
+type ClaimModifications struct {
+	NewGroupFromClaims []NewGroup   `mapstructure:"newGroupFromClaims"`
+	FilterGroupClaims  FilterGroups `mapstructure:"filterGroupClaims"`
+}
+
+// NewGroup is a group that is made of claims: see oidc.NewGroup.
+type NewGroup struct {
+	// Claims are required.
+	Claims         []string `mapstructure:"claims"`
+	Delimiter      string   `mapstructure:"delimiter" config:"literal"`
+	ClearDelimiter bool     `mapstructure:"clearDelimiter"`
+	Prefix         string   `mapstructure:"prefix" config:"literal"`
+}
+
+// FilterGroups leaves out groups.
+type FilterGroups struct {
+	// GroupsFilter is a regular expression (RE2) that the groups to keep match.
+	GroupsFilter string `mapstructure:"groupsFilter" config:"literal"`
+
+	// Made of GroupsFilter.
+	Compiled *regexp.Regexp `mapstructure:"-"`
+}
+
 // DiscoveryOverrides replace addresses of the discovery document.
 type DiscoveryOverrides struct {
 	AuthURL  string `mapstructure:"authURL"`
@@ -97,10 +124,26 @@ func (c *checker) oidc(path string, conn *Connector) {
 			c.upstreamURL(path+".providerDiscoveryOverrides."+key, address)
 		}
 	}
+	c.claimModifications(path+".claimModifications", &o.ClaimModifications)
 	c.google(path, o)
 	c.microsoft(path, o)
 	c.trust(path, o.RootCAs, o.ClientCert, o.ClientKey)
 	c.sameGroups(path, conn, o.AllowedGroups, false)
+}
+
+func (c *checker) claimModifications(path string, m *ClaimModifications) {
+	for i, group := range m.NewGroupFromClaims {
+		at := index(path+".newGroupFromClaims", i)
+		if len(group.Claims) == 0 {
+			c.problem(at+".claims", "is missing: name the claims that make the group")
+		}
+	}
+	if filter := &m.FilterGroupClaims; filter.GroupsFilter != "" {
+		var err error
+		if filter.Compiled, err = regexp.Compile(filter.GroupsFilter); err != nil {
+			c.problem(path+".filterGroupClaims.groupsFilter", "is no regular expression: %v", err)
+		}
+	}
 }
 
 // redirectBack is where an upstream sends people back to.
