@@ -103,7 +103,7 @@ func newOIDC(c config.OIDC, issuer string, logger *slog.Logger) (*oidc.Connector
 		CallbackURL: c.RedirectURI, SignOutURL: signOutURL, Scopes: c.Scopes, SecretInBody: c.BasicAuthUnsupported, ACRValues: c.ACRValues,
 		Prompt: c.PromptType, UserInfo: c.GetUserInfo, SkipEmailVerified: c.InsecureSkipEmailVerified,
 		Groups: c.InsecureEnableGroups, Directory: directory,
-		GroupsFilter: c.ClaimModifications.FilterGroupClaims.Compiled, NewGroups: newGroups(c.ClaimModifications.NewGroupFromClaims),
+		GroupsFilter: c.ClaimModifications.FilterGroupClaims.Compiled, OnlyGroups: c.AllowedGroups, NewGroups: newGroups(c.ClaimModifications.NewGroupFromClaims),
 		Keys: oidc.Keys{
 			UserID: c.UserIDKey, Name: c.UserNameKey, PreferredUsername: c.ClaimMapping.PreferredUsername,
 			Email: c.ClaimMapping.Email, Groups: c.ClaimMapping.Groups, Force: c.OverrideClaimMapping,

@@ -38,9 +38,10 @@ func (n NewGroup) of(claims map[string]any) (group string, ok bool) {
 // modified are the groups of a person after the operator's filter, with those that
 // claims make.
 func (c *Connector) modified(groups []string, claims map[string]any) []string {
-	if filter := c.cfg.GroupsFilter; filter != nil {
-		groups = slices.DeleteFunc(groups, func(group string) bool { return !filter.MatchString(group) })
-	}
+	groups = slices.DeleteFunc(groups, func(group string) bool {
+		return c.cfg.GroupsFilter != nil && !c.cfg.GroupsFilter.MatchString(group) ||
+			len(c.cfg.OnlyGroups) > 0 && !slices.Contains(c.cfg.OnlyGroups, group)
+	})
 	for _, n := range c.cfg.NewGroups {
 		if group, ok := n.of(claims); ok {
 			groups = append(groups, group)

@@ -20,6 +20,7 @@ func TestClaimModifications(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		filter string
+		only   []string
 		made   []oidc.NewGroup
 		said   any
 		want   []string
@@ -27,6 +28,9 @@ func TestClaimModifications(t *testing.T) {
 		"nothing of it":             {said: []string{"a", "b"}, want: []string{"a", "b"}},
 		"filtered":                  {filter: "^a", said: []string{"a", "ba", "ab"}, want: []string{"a", "ab"}},
 		"filtered, one":             {filter: "^a", said: "b"},
+		"only some":                 {only: []string{"b", "d"}, said: []string{"a", "b", "c"}, want: []string{"b"}},
+		"only others":               {only: []string{"d"}, said: []string{"a"}},
+		"only some, and made ones":  {only: []string{"b"}, made: roles(nil), said: []string{"a", "b"}, want: []string{"b", "gh::acme::own::er"}},
 		"made, and not filtered":    {filter: "^a", made: roles(nil), said: []string{"a", "b"}, want: []string{"a", "gh::acme::own::er"}},
 		"with nothing said":         {made: roles(nil), want: []string{"gh::acme::own::er"}},
 		"without the delimiter":     {made: roles(func(n *oidc.NewGroup) { n.ClearDelimiter = true }), want: []string{"gh::acme::owner"}},
@@ -43,7 +47,7 @@ func TestClaimModifications(t *testing.T) {
 				p.claims["groups"] = c.said
 			}
 			conn := p.connect(func(cfg *oidc.Config) {
-				cfg.NewGroups = c.made
+				cfg.NewGroups, cfg.OnlyGroups = c.made, c.only
 				if c.filter != "" {
 					cfg.GroupsFilter = regexp.MustCompile(c.filter)
 				}

@@ -63,8 +63,10 @@ type Config struct {
 	// Directory says the groups instead, where it knows more of them. Optional.
 	Directory Directory
 	// GroupsFilter leaves out the groups that it does not match, wherever they come
-	// from; nil: none. NewGroups are made of claims, and not filtered.
+	// from; nil: none. So does OnlyGroups, unless it is empty, with all that it does not
+	// name. NewGroups are made of claims, and not filtered.
 	GroupsFilter *regexp.Regexp
+	OnlyGroups   []string
 	NewGroups    []NewGroup
 	// Keys are the claims to take, by name. Empty fields: see Keys.
 	Keys Keys

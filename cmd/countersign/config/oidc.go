@@ -27,15 +27,16 @@ type OIDC struct {
 	ACRValues            []string `mapstructure:"acrValues"`
 	PromptType           string   `mapstructure:"promptType"`
 	// PKCEChallenge may say S256, which is always used.
-	PKCEChallenge             string       `mapstructure:"pkceChallenge"`
-	GetUserInfo               bool         `mapstructure:"getUserInfo"`
-	InsecureSkipEmailVerified bool         `mapstructure:"insecureSkipEmailVerified"`
-	InsecureEnableGroups      bool         `mapstructure:"insecureEnableGroups"`
-	AllowedGroups             []string     `mapstructure:"allowedGroups"`
-	UserIDKey                 string       `mapstructure:"userIDKey"`
-	UserNameKey               string       `mapstructure:"userNameKey"`
-	OverrideClaimMapping      bool         `mapstructure:"overrideClaimMapping"`
-	ClaimMapping              ClaimMapping `mapstructure:"claimMapping"`
+	PKCEChallenge             string `mapstructure:"pkceChallenge"`
+	GetUserInfo               bool   `mapstructure:"getUserInfo"`
+	InsecureSkipEmailVerified bool   `mapstructure:"insecureSkipEmailVerified"`
+	InsecureEnableGroups      bool   `mapstructure:"insecureEnableGroups"`
+	// AllowedGroups are those beside config, and leave out the provider's others.
+	AllowedGroups        []string     `mapstructure:"allowedGroups"`
+	UserIDKey            string       `mapstructure:"userIDKey"`
+	UserNameKey          string       `mapstructure:"userNameKey"`
+	OverrideClaimMapping bool         `mapstructure:"overrideClaimMapping"`
+	ClaimMapping         ClaimMapping `mapstructure:"claimMapping"`
 	// ClaimModifications filter groups, and make more of them of other claims.
 	ClaimModifications ClaimModifications `mapstructure:"claimModifications"`
 	// LogoutUpstream ends the session at the provider, too, when people sign out here.
