@@ -359,6 +359,13 @@ func TestUnconfirmedCommitIsUnavailable(t *testing.T) {
 	s := open(t, impatient(c.DSN()))
 	redeemed := storagetest.Redeemed(t, s)
 	other, now := storagetest.Valid()
+	here, _ := storagetest.Valid()
+	if _, err := s.MasterSecret(t.Context(), []byte("secret"), now); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SignIn(t.Context(), here); err != nil {
+		t.Fatal(err)
+	}
 	for _, statement := range []string{`ALTER SYSTEM SET synchronous_standby_names = 'nobody'`, `SELECT pg_reload_conf()`} {
 		pgcluster.Exec(t, c.DSN(), statement)
 	}
@@ -390,6 +397,21 @@ func TestUnconfirmedCommitIsUnavailable(t *testing.T) {
 	unconfirmed("revoking", revoke)
 	await(t, c.DSN(), `SELECT count(*) = 1 FROM grants WHERE revoked_at IS NOT NULL`)
 	unconfirmed("revoking again", revoke)
+	person := storage.Selector{ConnectorID: here.Identity.ConnectorID, UserID: here.Identity.UserID}
+	revokeAll := func(ctx context.Context) error {
+		_, err := s.RevokeGrants(ctx, storage.Revocation{Of: person, Now: now, Before: now, Reason: "because", Limit: 10})
+		return err
+	}
+	unconfirmed("revoking all", revokeAll)
+	await(t, c.DSN(), `SELECT count(*) = 0 FROM grants WHERE revoked_at IS NULL`)
+	unconfirmed("revoking all again", revokeAll)
+	end := func(ctx context.Context) error {
+		_, err := s.EndSessions(ctx, storage.SessionEnd{Of: person, Before: now.Add(time.Hour), Limit: 10, With: storage.Ending{Now: now, Reason: "because"}})
+		return err
+	}
+	unconfirmed("ending the sessions", end)
+	await(t, c.DSN(), `SELECT count(*) = 1 FROM sessions`)
+	unconfirmed("ending them again", end)
 	unconfirmed("signing in", func(ctx context.Context) error { return s.SignIn(ctx, other) })
 	for _, statement := range []string{`ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`} {
 		pgcluster.Exec(t, c.DSN(), statement)
