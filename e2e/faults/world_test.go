@@ -28,6 +28,7 @@ import (
 	"github.com/countersign/countersign/storage/storagetest"
 	"github.com/countersign/countersign/storage/storagetest/pgcluster"
 	"github.com/countersign/countersign/storage/storagetest/pgproxy"
+	"github.com/countersign/countersign/storage/storagetest/smalldisk"
 	"github.com/countersign/countersign/storage/storagetest/tcpproxy"
 )
 
@@ -45,7 +46,7 @@ const patience = 2 * time.Minute
 
 // TestMain removes the program that the tests built.
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := smalldisk.Run(m)
 	binary.Remove()
 	os.Exit(code)
 }

@@ -1,6 +1,6 @@
 // Package smalldisk makes small file systems that tests can fill: a tmpfs each,
 // which says ENOSPC as a full disk does. It refuses to pretend: where the system
-// lets nobody mount, New says so.
+// lets nobody mount, the tests fail.
 //
 // Threat: a test run that is killed must leave no mount behind. A keeper process
 // unmounts when the test process is gone, however it went (see pgcluster).
@@ -8,7 +8,6 @@ package smalldisk
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -17,30 +16,30 @@ import (
 	"testing"
 )
 
-// ErrNotPermitted: this process may not mount. Root may, outside of the strictest
-// containers.
-var ErrNotPermitted = errors.New("mounting a small disk is not permitted")
-
 // Disk is a small file system.
 type Disk struct {
 	t   testing.TB
 	dir string
 }
 
-// keeping waits for the end of its standard input, then cleans up. Somebody may
-// still be in there, so the mount goes when they have left.
-const keeping = `cat >/dev/null; umount -l "$1"; rmdir "$1"`
+// keeping waits for the end of its standard input, then cleans up if the test did
+// not.
+const keeping = `cat >/dev/null; [ ! -d "$1" ] || { umount -l "$1"; rmdir "$1"; }`
 
 // New mounts a disk of so many bytes, until the test ends.
-func New(t testing.TB, size int) (*Disk, error) {
+func New(t testing.TB, size int) *Disk {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "disk-")
+	parent := os.Getenv(folders)
+	if parent == "" {
+		parent = "/tmp"
+	}
+	dir, err := os.MkdirTemp(parent, "disk-")
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
 	if err := mount(dir, size); err != nil {
 		_ = os.Remove(dir) // the first error says more
-		return nil, fmt.Errorf("%w: %w", ErrNotPermitted, err)
+		t.Fatalf("mounting a small disk: %v: run the tests on Linux as root, or as somebody to whom it gives user namespaces", err)
 	}
 	keeper := exec.Command("/bin/sh", "-c", keeping, "keeper", dir)
 	keeper.Dir = "/"
@@ -51,14 +50,14 @@ func New(t testing.TB, size int) (*Disk, error) {
 		err = keeper.Start()
 	}
 	if err != nil {
-		return nil, errors.Join(err, unmount(dir), os.Remove(dir))
+		t.Fatal(errors.Join(err, unmount(dir), os.Remove(dir)))
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(pipe.Close(), keeper.Wait()); err != nil {
+		if err := errors.Join(unmount(dir), os.Remove(dir), pipe.Close(), keeper.Wait()); err != nil {
 			t.Errorf("unmounting a small disk: %v", err)
 		}
 	})
-	return &Disk{t: t, dir: dir}, nil
+	return &Disk{t: t, dir: dir}
 }
 
 // Folder is where it is mounted. Everybody may write there.
