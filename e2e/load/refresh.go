@@ -29,12 +29,18 @@ const sampled = 50
 type refreshers struct {
 	wires []*wire
 	// each has the samples of each caller.
-	each [][][]byte
+	each [][]sample
+}
+
+// sample is an answer, and when it came: a load may outlast its tokens.
+type sample struct {
+	body []byte
+	came time.Time
 }
 
 // refreshers connects so many callers, each with grants of its own.
 func (b *bench) refreshers(w *world, client, callers int) (*refreshers, []caller, error) {
-	r := &refreshers{each: make([][][]byte, callers)}
+	r := &refreshers{each: make([][]sample, callers)}
 	all := make([]caller, callers)
 	for i := range all {
 		c, err := dial(w.server.address)
@@ -50,7 +56,7 @@ func (b *bench) refreshers(w *world, client, callers int) (*refreshers, []caller
 				at = i
 			}
 			if count++; err == nil && count%sampled == 0 {
-				r.each[i] = append(r.each[i], bytes.Clone(body))
+				r.each[i] = append(r.each[i], sample{bytes.Clone(body), time.Now()})
 			}
 			return err
 		}
@@ -104,13 +110,13 @@ func (s *server) keys() (keySet, error) {
 }
 
 // check checks the id_token of a token response.
-func (k keySet) check(client string, body []byte) error {
+func (k keySet) check(client string, got sample) error {
 	var answer struct {
 		AccessToken string `json:"access_token"`
 		IDToken     string `json:"id_token"`
 	}
-	if err := json.Unmarshal(body, &answer); err != nil || answer.AccessToken == "" {
-		return errors.Join(err, fmt.Errorf("a token response: %s", body))
+	if err := json.Unmarshal(got.body, &answer); err != nil || answer.AccessToken == "" {
+		return errors.Join(err, fmt.Errorf("a token response: %s", got.body))
 	}
 	token, err := jwt.ParseSigned(answer.IDToken, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(strings.ToUpper(client))})
 	if err != nil {
@@ -119,7 +125,7 @@ func (k keySet) check(client string, body []byte) error {
 	for _, key := range k.set.Key(token.Headers[0].KeyID) {
 		var claims jwt.Claims
 		if token.Claims(key, &claims) == nil {
-			return claims.Validate(jwt.Expected{Issuer: k.issuer, AnyAudience: jwt.Audience{client}, Time: time.Now()})
+			return claims.Validate(jwt.Expected{Issuer: k.issuer, AnyAudience: jwt.Audience{client}, Time: got.came})
 		}
 	}
 	return fmt.Errorf("no key of the server verifies %s", answer.IDToken)
@@ -128,9 +134,9 @@ func (k keySet) check(client string, body []byte) error {
 // finish checks the samples.
 func (r *refreshers) finish(keys keySet, client string, o *outcome) (checked int) {
 	r.close()
-	for _, bodies := range r.each {
-		for _, body := range bodies {
-			if err := keys.check(client, body); err != nil {
+	for _, samples := range r.each {
+		for _, got := range samples {
+			if err := keys.check(client, got); err != nil {
 				o.note(0, err)
 			}
 			checked++

@@ -31,7 +31,7 @@ func (b *bench) signIns(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.count("refreshing after a login", b.each(len(answers), b.small.server.address, func(w *wire, i int) error { return b.refreshAnswer(w, answers[i]) }))
+	b.count("refreshing after a login", b.each(len(answers), b.small.server.address, func(w *wire, i int) error { return b.refreshAnswer(w, answers[i].body) }))
 	return ctx.Err()
 }
 
@@ -138,23 +138,23 @@ func (b *bench) login(ctx context.Context, transport http.RoundTripper) (code st
 }
 
 // redemptions exchanges each code, and returns the answers.
-func (b *bench) redemptions(ctx context.Context, codes []string) (answers [][]byte, err error) {
-	bodies := make([][]byte, len(codes))
+func (b *bench) redemptions(ctx context.Context, codes []string) ([]sample, error) {
+	answers := make([]sample, len(codes))
 	redeem := func(w *wire, i int) error {
 		form := url.Values{"grant_type": {"authorization_code"}, "code": {codes[i]}, "redirect_uri": {redirectURI}}
 		status, body, err := w.send(b.small.server.post(clientIDs[client], form.Encode()))
 		if err == nil && status != http.StatusOK {
 			err = fmt.Errorf("redeeming a code: %d %s", status, body)
 		}
-		bodies[i] = bytes.Clone(body)
+		answers[i] = sample{bytes.Clone(body), time.Now()}
 		return err
 	}
 	o, c, err := b.small.measured(ctx, func() outcome { return b.each(len(codes), b.small.server.address, redeem) })
 	if err != nil {
 		return nil, err
 	}
-	for _, body := range bodies {
-		if err := b.small.keys.check(clientIDs[client], body); err != nil {
+	for _, got := range answers {
+		if err := b.small.keys.check(clientIDs[client], got); err != nil {
 			o.note(0, err)
 		}
 	}
@@ -163,5 +163,5 @@ func (b *bench) redemptions(ctx context.Context, codes []string) (answers [][]by
 		"server %d µs, PostgreSQL %d µs, %.1f statements, WAL %.0f bytes, errors %d\n", compared, len(codes), o.rate(),
 		milliseconds(o.percentile(50)), milliseconds(o.percentile(99)),
 		c.server.Microseconds(), c.database.Microseconds(), c.statements, c.logBytes, o.failures)
-	return bodies, ctx.Err()
+	return answers, ctx.Err()
 }
