@@ -32,11 +32,18 @@ func Find() (int, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return 0, fmt.Errorf("making the folder of reserved ports: %w", err)
 	}
+	_ = os.Chmod(dir, 0o777) // for everybody, whatever our umask is; others' is so already
+	var why error
 	for range 10_000 {
 		port := first + rand.N(last-first)
-		if reserve(filepath.Join(dir, strconv.Itoa(port))) && free(port) {
+		if err := reserve(filepath.Join(dir, strconv.Itoa(port))); err != nil {
+			why = err
+		} else if free(port) {
 			return port, nil
 		}
+	}
+	if why != nil {
+		return 0, fmt.Errorf("there is no free port: %w", why)
 	}
 	return 0, errors.New("there is no free port")
 }
@@ -45,18 +52,18 @@ func Find() (int, error) {
 var held = make(chan *os.File, last-first)
 
 // reserve locks the file of a port until the process ends.
-func reserve(file string) bool {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o666)
+func reserve(file string) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDONLY, 0o666)
 	if err != nil {
-		return false
+		return err
 	}
 	// Whoever else has it open has locked it, also in this process.
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return false
+		return fmt.Errorf("locking %s: %w", file, err)
 	}
 	held <- f
-	return true
+	return nil
 }
 
 func free(port int) bool {
