@@ -103,6 +103,14 @@ func (c Config) pool() (*pgxpool.Config, error) {
 	if c.ConnMaxLifetime > 0 {
 		pool.MaxConnLifetime = c.ConnMaxLifetime
 	}
+	// pgx makes room for 512 statements of either kind on each connection, a tenth of
+	// all that lives in a process of this kind. There are fewer than these.
+	if !strings.Contains(dsn, "statement_cache_capacity") {
+		pool.ConnConfig.StatementCacheCapacity = 96
+	}
+	if !strings.Contains(dsn, "description_cache_capacity") {
+		pool.ConnConfig.DescriptionCacheCapacity = 32
+	}
 	pool.MaxConnLifetimeJitter = pool.MaxConnLifetime / 10 // replicas do not reconnect all at once
 	pool.ConnConfig.Tracer = c.Tracer
 	// A statement that is given up is cancelled on the server too, so that
