@@ -43,6 +43,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -78,8 +79,8 @@ type Config struct {
 // Log writes records. It is safe for concurrent use. A nil *Log is an audit that
 // is turned off: it writes nothing.
 type Log struct {
-	cfg     Config
-	handler slog.Handler
+	cfg Config
+	one sync.Mutex
 	// trouble is why the last record was lost; nil: it was not.
 	trouble atomic.Pointer[error]
 	// lost counts the records since then.
@@ -91,18 +92,7 @@ func New(cfg Config) (*Log, error) {
 	if cfg.Output == nil || cfg.Count == nil || cfg.Logger == nil || cfg.Now == nil {
 		return nil, errors.New("audit: every field of Config is required")
 	}
-	return &Log{cfg: cfg, handler: slog.NewJSONHandler(cfg.Output, &slog.HandlerOptions{ReplaceAttr: rename})}, nil
-}
-
-// rename gives what slog adds our names.
-func rename(_ []string, a slog.Attr) slog.Attr {
-	switch a.Key {
-	case slog.LevelKey:
-		return slog.Attr{}
-	case slog.MessageKey:
-		a.Key = "event"
-	}
-	return a
+	return &Log{cfg: cfg}, nil
 }
 
 // Write writes the record of a fact that has happened. ctx tells which request it
@@ -113,15 +103,13 @@ func (l *Log) Write(ctx context.Context, e Event) {
 	if l == nil {
 		return
 	}
-	f := newFields()
+	f := newFields(l.cfg.Now().UTC(), e.name())
 	defer f.release()
 	e.describe(f)
 	f.text("address", request.AddressText(ctx))
 	f.text("user_agent", request.Agent(ctx))
 	f.text("request_id", request.ID(ctx))
-	r := slog.NewRecord(l.cfg.Now().UTC(), slog.LevelInfo, e.name(), 0)
-	r.AddAttrs(f.attrs...)
-	if err := l.handler.Handle(ctx, r); err != nil {
+	if err := l.write(f.end()); err != nil {
 		l.failed(ctx, err)
 		return
 	}
@@ -129,6 +117,14 @@ func (l *Log) Write(ctx context.Context, e Event) {
 	if l.trouble.Load() != nil {
 		l.recovered(ctx)
 	}
+}
+
+// write gives one line at a time to the output.
+func (l *Log) write(line []byte) error {
+	l.one.Lock()
+	defer l.one.Unlock()
+	_, err := l.cfg.Output.Write(line)
+	return err
 }
 
 // failed says so at the first record that is lost.

@@ -1,37 +1,46 @@
 package audit
 
 import (
-	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/countersign/countersign/server/jsonline"
 	"github.com/countersign/countersign/storage"
 )
 
 // maxText bounds a value, in bytes: more than any key of the storage has.
 const maxText = 1024
 
-// fields collects what one record says.
-type fields struct{ attrs []slog.Attr }
+// fields is the line of a record in the making.
+type fields struct{ line []byte }
 
-// pool keeps them: a record is written with each refresh.
-var pool = sync.Pool{New: func() any { return &fields{attrs: make([]slog.Attr, 0, 24)} }}
+// pool keeps their memory: a record is written with each refresh.
+var pool = sync.Pool{New: func() any { return new(fields) }}
 
-func newFields() *fields { return pool.Get().(*fields) }
-
-func (f *fields) release() {
-	clear(f.attrs) // the values are not ours to keep
-	f.attrs = f.attrs[:0]
-	pool.Put(f)
+// newFields begins a record.
+func newFields(at time.Time, event string) *fields {
+	f := pool.Get().(*fields)
+	f.line = jsonline.AppendTime(append(f.line[:0], `{"time":`...), at)
+	f.text("event", event)
+	return f
 }
+
+// end is the whole line.
+func (f *fields) end() []byte {
+	f.line = append(f.line, '}', '\n')
+	return f.line
+}
+
+func (f *fields) release() { pool.Put(f) }
 
 // text adds a value, bounded and printable, unless it is empty.
 func (f *fields) text(key, value string) {
 	if value != "" {
-		f.attrs = append(f.attrs, slog.String(key, clean(value)))
+		f.line = jsonline.AppendText(jsonline.AppendKey(f.line, key), clean(value))
 	}
 }
 
@@ -41,17 +50,19 @@ func (f *fields) list(key string, values []string) {
 	}
 }
 
-func (f *fields) number(key string, n int64) { f.attrs = append(f.attrs, slog.Int64(key, n)) }
+func (f *fields) number(key string, n int64) {
+	f.line = strconv.AppendInt(jsonline.AppendKey(f.line, key), n, 10)
+}
 
 func (f *fields) time(key string, t time.Time) {
 	if !t.IsZero() {
-		f.attrs = append(f.attrs, slog.Time(key, t.UTC()))
+		f.line = jsonline.AppendTime(jsonline.AppendKey(f.line, key), t.UTC())
 	}
 }
 
 func (f *fields) grantID(id storage.GrantID) {
 	if id != (storage.GrantID{}) {
-		f.attrs = append(f.attrs, slog.String("grant_id", id.String()))
+		f.text("grant_id", id.String())
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/countersign/countersign/server/jsonline"
 )
 
 // NewLogger makes the logger of the configuration: level debug, info, warn or
@@ -21,20 +23,15 @@ func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	var made func(io.Writer, *slog.HandlerOptions) slog.Handler
+	w = &serial{w: w}
+	rendering := &slog.HandlerOptions{Level: least, ReplaceAttr: render}
 	switch strings.ToLower(format) {
 	case "", "text":
-		made = func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(w, o) }
+		return slog.New(handler{slog.NewTextHandler(w, &slog.HandlerOptions{Level: least}), slog.NewTextHandler(w, rendering)}), nil
 	case "json":
-		made = func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, o) }
-	default:
-		return nil, fmt.Errorf("log format %q is neither text nor json", format)
+		return slog.New(handler{jsonline.NewHandler(w, least), slog.NewJSONHandler(w, rendering)}), nil
 	}
-	w = &serial{w: w}
-	return slog.New(handler{
-		plain:    made(w, &slog.HandlerOptions{Level: least}),
-		rendered: made(w, &slog.HandlerOptions{Level: least, ReplaceAttr: render}),
-	}), nil
+	return nil, fmt.Errorf("log format %q is neither text nor json", format)
 }
 
 // handler asks for the rendering of attributes only where there is something to
