@@ -1,7 +1,6 @@
 package listen
 
 import (
-	"container/list"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -30,21 +29,50 @@ type connections struct {
 	quieter chan struct{}
 
 	mu    sync.Mutex
-	idle  *list.List // of quiet, longest first: between two requests
-	fresh *list.List // of quiet, longest first: nothing asked yet
-	where map[net.Conn]place
+	idle  queue // between two requests
+	fresh queue // nothing asked yet
+	known map[net.Conn]*member
 }
 
-// quiet is a connection that nobody waits for an answer on.
-type quiet struct {
-	conn  net.Conn
-	since time.Time
+// queue is of connections that nobody waits for an answer on, longest first.
+type queue struct{ first, last *member }
+
+// member is a connection that is open. It goes from queue to queue, twice with each
+// request, so it is a part of them: container/list would make it anew each time.
+type member struct {
+	conn          net.Conn
+	since         time.Time // when it joined
+	in            *queue    // nil: it is being answered
+	before, after *member
 }
 
-// place is where a connection is listed.
-type place struct {
-	list    *list.List
-	element *list.Element
+// join makes a member the last of a queue.
+func (q *queue) join(m *member) {
+	m.in, m.before, m.after = q, q.last, nil
+	if q.last != nil {
+		q.last.after = m
+	} else {
+		q.first = m
+	}
+	q.last = m
+}
+
+// leave takes a member out of its queue, if it is in one.
+func (m *member) leave() {
+	if m.in == nil {
+		return
+	}
+	if m.before != nil {
+		m.before.after = m.after
+	} else {
+		m.in.first = m.after
+	}
+	if m.after != nil {
+		m.after.before = m.before
+	} else {
+		m.in.last = m.before
+	}
+	m.in, m.before, m.after = nil, nil, nil
 }
 
 func newConnections(l net.Listener, limit int, patience time.Duration) *connections {
@@ -54,9 +82,7 @@ func newConnections(l net.Listener, limit int, patience time.Duration) *connecti
 		slots:    make(chan struct{}, limit),
 		closed:   make(chan struct{}),
 		quieter:  make(chan struct{}, 1),
-		idle:     list.New(),
-		fresh:    list.New(),
-		where:    map[net.Conn]place{},
+		known:    map[net.Conn]*member{},
 	}
 }
 
@@ -122,50 +148,54 @@ func (c *connections) makeRoom() (again <-chan time.Time, stop func()) {
 	return nil, stop
 }
 
-// useless takes the connection to close off its list, or tells after what time
+// useless takes the connection to close off its queue, or tells after what time
 // there may be one.
 func (c *connections) useless() (net.Conn, time.Duration) {
-	if first := c.idle.Front(); first != nil {
-		return c.forget(first.Value.(quiet).conn), 0
+	if c.idle.first != nil {
+		return c.forget(c.idle.first), 0
 	}
-	first := c.fresh.Front()
-	if first == nil {
+	if c.fresh.first == nil {
 		return nil, 0
 	}
-	if wait := c.patience - time.Since(first.Value.(quiet).since); wait > 0 {
+	if wait := c.patience - time.Since(c.fresh.first.since); wait > 0 {
 		return nil, wait
 	}
-	return c.forget(first.Value.(quiet).conn), 0
+	return c.forget(c.fresh.first), 0
 }
 
-// forget takes a connection off its list. It returns the one below TLS: closing
+// forget takes a connection off all records. It returns the one below TLS: closing
 // that one writes no farewell, and so waits for nobody.
-func (c *connections) forget(conn net.Conn) net.Conn {
-	if at, ok := c.where[conn]; ok {
-		at.list.Remove(at.element)
-		delete(c.where, conn)
-	}
-	if secure, ok := conn.(*tls.Conn); ok {
+func (c *connections) forget(m *member) net.Conn {
+	m.leave()
+	delete(c.known, m.conn)
+	if secure, ok := m.conn.(*tls.Conn); ok {
 		return secure.NetConn()
 	}
-	return conn
+	return m.conn
 }
 
 // state is the ConnState of the http.Server over this listener.
 func (c *connections) state(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.forget(conn)
-	var to *list.List
+	m := c.known[conn]
+	if m == nil {
+		m = &member{conn: conn}
+		c.known[conn] = m
+	}
+	m.leave()
 	switch state {
 	case http.StateNew:
-		to = c.fresh
+		c.fresh.join(m)
 	case http.StateIdle:
-		to = c.idle
+		c.idle.join(m)
+	case http.StateActive:
+		return
 	default:
+		c.forget(m)
 		return
 	}
-	c.where[conn] = place{to, to.PushBack(quiet{conn, time.Now()})}
+	m.since = time.Now()
 	select {
 	case c.quieter <- struct{}{}:
 	default:

@@ -1,8 +1,10 @@
 package listen
 
 import (
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 )
@@ -116,7 +118,43 @@ func TestEndedConnectionsAreForgotten(t *testing.T) {
 		conn.Close() // its place is given back once
 		c.state(conn, http.StateClosed)
 	}
-	if len(c.where)+c.idle.Len()+c.fresh.Len()+len(c.slots) != 0 {
-		t.Errorf("left: %d, %d, %d, %d", len(c.where), c.idle.Len(), c.fresh.Len(), len(c.slots))
+	if len(c.known)+len(of(&c.idle))+len(of(&c.fresh))+len(c.slots) != 0 {
+		t.Errorf("left: %d, %d, %d, %d", len(c.known), len(of(&c.idle)), len(of(&c.fresh)), len(c.slots))
+	}
+}
+
+// of are the members of a queue, read from both ends.
+func of(q *queue) (all []*member) {
+	for m := q.first; m != nil; m = m.after {
+		all = append(all, m)
+	}
+	for m, i := q.last, len(all)-1; m != nil || i >= 0; m, i = m.before, i-1 {
+		if i < 0 || m != all[i] || m.in != q {
+			return nil
+		}
+	}
+	return all
+}
+
+// Whoever joins and leaves, the others keep their order.
+func TestQueue(t *testing.T) {
+	var q, other queue
+	members := make([]member, 5)
+	var want []*member
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 10_000 {
+		m := &members[random.IntN(len(members))]
+		m.leave()
+		want = slices.DeleteFunc(want, func(w *member) bool { return w == m })
+		switch random.IntN(3) {
+		case 0:
+			q.join(m)
+			want = append(want, m)
+		case 1:
+			other.join(m)
+		}
+		if got := of(&q); !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
 	}
 }
