@@ -153,7 +153,7 @@ func (s *Server) newHandler() (http.Handler, error) {
 		mux.Handle(s.base()+path, s.methodNotAllowed(methods, readers[path]))
 	}
 	s.mountPlain(mux)
-	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(s.postsStay(mux))))), nil
+	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(readers, s.postsStay(mux))))), nil
 }
 
 // methodNotAllowed answers what none of the methods of a path took (RFC 9110
@@ -257,10 +257,18 @@ func (s *Server) postsStay(mux http.Handler) http.Handler {
 }
 
 // withHeaders gives every response the headers of one that is no page; pages
-// replace them by their own.
-func (s *Server) withHeaders(next http.Handler) http.Handler {
+// replace them by their own. readers are who reads what comes from a path.
+func (s *Server) withHeaders(readers map[string]audience, next http.Handler) http.Handler {
+	machines := map[string]bool{}
+	for path, who := range readers {
+		machines[s.base()+path] = who != forPeople
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.site.PlainHeaders(w.Header())
+		if machines[r.URL.Path] {
+			s.site.MachineHeaders(w.Header())
+		} else {
+			s.site.PlainHeaders(w.Header())
+		}
 		next.ServeHTTP(w, r)
 	})
 }

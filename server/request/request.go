@@ -115,7 +115,7 @@ func (e *Entry) Wrap(next http.Handler) http.Handler {
 			e.fail(out, in, err)
 			return
 		}
-		out.Header().Set(idHeader, record.id)
+		out.Header()[idHeader] = []string{record.id}
 		// The server's own writer goes to MaxBytesReader, not ours: it can tell
 		// the server to close the connection instead of reading on.
 		e.bounded(w, out, in, e.config.MaxBody, next.ServeHTTP)

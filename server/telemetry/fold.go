@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/countersign/countersign/storage"
@@ -75,12 +74,14 @@ func routeOf(pattern string) string {
 	return pattern
 }
 
+var classes = [...]string{1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+
 // class is the class of a status: 2xx.
 func class(status int) string {
 	if status < 100 || status > 599 {
 		return other
 	}
-	return strconv.Itoa(status/100) + "xx"
+	return classes[status/100]
 }
 
 // storeResult names how a call of the storage ended.

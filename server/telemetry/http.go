@@ -12,9 +12,9 @@ func (m *Metrics) Handler(next http.Handler) http.Handler {
 		served := false
 		defer func() {
 			m.inFlight.Dec()
-			labels := []string{routeOf(r.Pattern), methods.fold(r.Method), class(out.final(served))}
-			m.requests.WithLabelValues(labels...).Inc()
-			m.requestDuration.WithLabelValues(labels...).Observe(m.now().Sub(started).Seconds())
+			of := m.ofRequests.of(requestLabels{routeOf(r.Pattern), methods.fold(r.Method), class(out.final(served))})
+			of.count.Inc()
+			of.duration.Observe(m.now().Sub(started).Seconds())
 		}()
 		next.ServeHTTP(out, r)
 		served = true

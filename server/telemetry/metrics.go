@@ -44,9 +44,21 @@ type Metrics struct {
 	clockSkew       prometheus.Gauge
 	keys            *keyCollector
 
+	// What each request and each call counts, found.
+	ofRequests   *series[requestLabels, timed]
+	ofTokens     *series[tokenLabels, prometheus.Counter]
+	ofStoreCalls *series[storeLabels, timed]
+	ofAudit      *series[string, prometheus.Counter]
+
 	connectors closedSet
 	now        func() time.Time
 }
+
+type (
+	requestLabels struct{ route, method, status string }
+	tokenLabels   struct{ grantType, result string }
+	storeLabels   struct{ method, result string }
+)
 
 // buckets begin at 1 ms: most answers take less than what other servers start
 // counting at.
@@ -81,6 +93,14 @@ func NewMetrics(c MetricsConfig) *Metrics {
 	for _, table := range storage.Expiring() {
 		m.Garbage(table, 0) // so that the first deletion is an increase
 	}
+	m.ofRequests = newSeries(func(l requestLabels) timed {
+		return timed{m.requests.WithLabelValues(l.route, l.method, l.status), m.requestDuration.WithLabelValues(l.route, l.method, l.status)}
+	})
+	m.ofTokens = newSeries(func(l tokenLabels) prometheus.Counter { return m.tokens.WithLabelValues(l.grantType, l.result) })
+	m.ofStoreCalls = newSeries(func(l storeLabels) timed {
+		return timed{m.storeCalls.WithLabelValues(l.method, l.result), m.storeDuration.WithLabelValues(l.method)}
+	})
+	m.ofAudit = newSeries(func(result string) prometheus.Counter { return m.audit.WithLabelValues(result) })
 	for _, result := range []string{"written", "failed"} {
 		m.audit.WithLabelValues(result)
 	}
@@ -130,7 +150,7 @@ func (m *Metrics) Login(connector, result string) {
 
 // Token counts an answer of the token endpoint.
 func (m *Metrics) Token(grantType, result string) {
-	m.tokens.WithLabelValues(grantTypes.fold(grantType), results.fold(result)).Inc()
+	m.ofTokens.of(tokenLabels{grantTypes.fold(grantType), results.fold(result)}).Inc()
 }
 
 // LogoutDelivery counts an attempt to tell a client of the end of a session:
@@ -140,8 +160,9 @@ func (m *Metrics) LogoutDelivery(result string) { m.logoutTold.WithLabelValues(r
 // StoreCall counts a call of the storage, by the name of its method, and how it
 // ended.
 func (m *Metrics) StoreCall(method string, err error, d time.Duration) {
-	m.storeCalls.WithLabelValues(method, storeResult(err)).Inc()
-	m.storeDuration.WithLabelValues(method).Observe(d.Seconds())
+	call := m.ofStoreCalls.of(storeLabels{method, storeResult(err)})
+	call.count.Inc()
+	call.duration.Observe(d.Seconds())
 }
 
 // Garbage counts expired records that were deleted.
@@ -150,7 +171,7 @@ func (m *Metrics) Garbage(table storage.Table, rows int) {
 }
 
 // AuditRecord counts an audit record: "written" or "failed".
-func (m *Metrics) AuditRecord(result string) { m.audit.WithLabelValues(result).Inc() }
+func (m *Metrics) AuditRecord(result string) { m.ofAudit.of(result).Inc() }
 
 // ClockSkew sets how far the process's clock is ahead of the database's.
 func (m *Metrics) ClockSkew(d time.Duration) { m.clockSkew.Set(d.Seconds()) }

@@ -11,6 +11,7 @@
 package token
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/countersign/countersign/server/audit"
@@ -173,16 +175,26 @@ func (e *Endpoint) issue(client storage.Client, g storage.Grant, id storage.Iden
 	}, nil
 }
 
+// bodies keeps the memory of responses.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// Values of headers, shared by all responses.
+var (
+	typeJSON = []string{"application/json"}
+	noStore  = []string{"no-store"}
+)
+
 // writeJSON answers with what must not be cached (RFC 6749 section 5.1).
 func writeJSON(w http.ResponseWriter, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
+	body := bodies.Get().(*bytes.Buffer)
+	defer bodies.Put(body)
+	body.Reset()
+	if err := json.NewEncoder(body).Encode(v); err != nil {
 		return fmt.Errorf("encoding the response: %w", err)
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	_, _ = w.Write(body) // a client that went away is nobody's error
+	h["Content-Type"], h["Cache-Control"] = typeJSON, noStore
+	_, _ = w.Write(bytes.TrimSuffix(body.Bytes(), []byte("\n"))) // a client that went away is nobody's error
 	return nil
 }
 

@@ -40,6 +40,15 @@ var permissionsPolicy = strings.Join(features, "=(), ") + "=()"
 // they may be replaced and added to, not changed in place.
 func (s *Site) PlainHeaders(h http.Header) { maps.Copy(h, s.plain) }
 
+// MachineHeaders sets what a response carries that programs read: PlainHeaders
+// without what only means something to a document in a window. With these a
+// response has no more headers than eight, for which maps are fastest.
+func (s *Site) MachineHeaders(h http.Header) { maps.Copy(h, s.machine) }
+
+// ofWindows are the headers of PlainHeaders that programs do without. Who puts
+// such a response into a frame is stopped by the policy's frame-ancestors.
+var ofWindows = []string{"X-Frame-Options", "Cross-Origin-Opener-Policy", "Permissions-Policy"}
+
 // Headers sets what every response carries. Callers of Page need not call it;
 // everybody else who answers a browser does.
 //

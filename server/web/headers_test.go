@@ -160,6 +160,26 @@ func TestPlainHeaders(t *testing.T) {
 	}
 }
 
+// Programs get the same, but for what is about windows.
+func TestMachineHeaders(t *testing.T) {
+	site := newSite(t, web.Config{HTTPS: true})
+	plain, machine := http.Header{}, http.Header{}
+	site.PlainHeaders(plain)
+	site.MachineHeaders(machine)
+	for _, name := range []string{"X-Frame-Options", "Cross-Origin-Opener-Policy", "Permissions-Policy"} {
+		if plain.Get(name) == "" {
+			t.Errorf("%s is missing", name)
+		}
+		plain.Del(name)
+	}
+	if diff := cmp.Diff(plain, machine); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if len(machine) > 6 { // Content-Type and X-Request-Id come
+		t.Errorf("%d headers", len(machine))
+	}
+}
+
 func TestStaticHeaders(t *testing.T) {
 	site := newSite(t, web.Config{BasePath: "/dex"})
 	w := httptest.NewRecorder()

@@ -68,6 +68,7 @@ type Site struct {
 	languages *languages
 	assets    assets
 	plain     http.Header // of every response that is no page
+	machine   http.Header // of those that programs read
 }
 
 // look is what templates know of the site.
@@ -101,6 +102,10 @@ func New(config Config) (*Site, error) {
 	}
 	s.plain = make(http.Header)
 	s.Headers(s.plain, Policy{})
+	s.machine = maps.Clone(s.plain)
+	for _, name := range ofWindows {
+		s.machine.Del(name)
+	}
 	return s, nil
 }
 
