@@ -5,10 +5,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/countersign/countersign/server/jsonline"
+	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/storage"
 )
 
@@ -40,7 +39,7 @@ func (f *fields) release() { pool.Put(f) }
 // text adds a value, bounded and printable, unless it is empty.
 func (f *fields) text(key, value string) {
 	if value != "" {
-		f.line = jsonline.AppendText(jsonline.AppendKey(f.line, key), clean(value))
+		f.line = jsonline.AppendText(jsonline.AppendKey(f.line, key), request.Bounded(value, maxText))
 	}
 }
 
@@ -64,41 +63,4 @@ func (f *fields) grantID(id storage.GrantID) {
 	if id != (storage.GrantID{}) {
 		f.text("grant_id", id.String())
 	}
-}
-
-// clean makes a text fit for a line that people read in a terminal: valid, of at
-// most maxText bytes, without controls and marks that turn the direction of
-// writing. JSON alone lets the latter pass.
-func clean(s string) string {
-	if len(s) <= maxText && plain(s) {
-		return s
-	}
-	cut := len(s) > maxText
-	if cut {
-		n := maxText
-		for n > 0 && !utf8.RuneStart(s[n]) {
-			n--
-		}
-		s = s[:n]
-	}
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
-	if cut {
-		s += "…"
-	}
-	return s
-}
-
-// plain reports whether a text is printable ASCII, as nearly all are.
-func plain(s string) bool {
-	for i := range len(s) {
-		if s[i] < 0x20 || s[i] > 0x7e {
-			return false
-		}
-	}
-	return true
 }

@@ -54,25 +54,24 @@ func ParseClientCredentials(authorization string, form url.Values) (ClientCreden
 }
 
 func parseBasic(authorization string, form parameters) (ClientCredentials, error) {
-	malformed := refuse(InvalidClient, "the Authorization header must be Basic with form-urlencoded client_id and client_secret")
 	scheme, encoded, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Basic") || len(encoded) > 4096 {
-		return ClientCredentials{}, malformed
+		return ClientCredentials{}, errMalformedBasic()
 	}
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 	if err != nil {
-		return ClientCredentials{}, malformed
+		return ClientCredentials{}, errMalformedBasic()
 	}
 	user, password, found := strings.Cut(string(raw), ":")
 	if !found {
-		return ClientCredentials{}, malformed
+		return ClientCredentials{}, errMalformedBasic()
 	}
 	c := ClientCredentials{Method: AuthBasic}
 	if c.ClientID, err = url.QueryUnescape(user); err != nil || c.ClientID == "" || !storage.IsText(c.ClientID) {
-		return ClientCredentials{}, malformed
+		return ClientCredentials{}, errMalformedBasic()
 	}
 	if c.Secret, err = url.QueryUnescape(password); err != nil {
-		return ClientCredentials{}, malformed
+		return ClientCredentials{}, errMalformedBasic()
 	}
 	switch {
 	case form.get("client_secret") != "":
@@ -87,16 +86,23 @@ func parseBasic(authorization string, form parameters) (ClientCredentials, error
 	return c, nil
 }
 
+func errMalformedBasic() *Error {
+	return refuse(InvalidClient, "the Authorization header must be Basic with form-urlencoded client_id and client_secret")
+}
+
+func errWrongCredentials() *Error {
+	return refuse(InvalidClient, "client is unknown or its credentials are wrong")
+}
+
 // AuthenticateClient decides whether the credentials are the client's (RFC 6749
 // section 3.2.1). client is nil when the id is unknown: the answer and the work
 // are the same as for a wrong secret.
 func AuthenticateClient(c ClientCredentials, client *storage.Client) error {
-	failed := refuse(InvalidClient, "client is unknown or its credentials are wrong")
 	hash := sha256.Sum256([]byte(c.Secret))
 	if client == nil {
 		var nobody [32]byte
 		subtle.ConstantTimeCompare(hash[:], nobody[:])
-		return failed
+		return errWrongCredentials()
 	}
 	if c.Method == AuthNone || c.Secret == "" {
 		// No secret proves nothing, even where the hash of an empty one slipped
@@ -104,14 +110,14 @@ func AuthenticateClient(c ClientCredentials, client *storage.Client) error {
 		if client.Public {
 			return nil
 		}
-		return failed
+		return errWrongCredentials()
 	}
 	match := 0
 	for _, want := range client.SecretHashes {
 		match |= subtle.ConstantTimeCompare(hash[:], want[:])
 	}
 	if match != 1 {
-		return failed
+		return errWrongCredentials()
 	}
 	return nil
 }

@@ -33,9 +33,8 @@ func unprintable(r rune) bool { return r < 0x20 || r >= 0x7f }
 
 // AddressText is ClientAddress as text; empty when there is none.
 func AddressText(ctx context.Context) string {
-	a := ClientAddress(ctx)
-	if !a.IsValid() {
-		return ""
+	if r := from(ctx); r.client.IsValid() {
+		return r.address
 	}
-	return a.String()
+	return ""
 }

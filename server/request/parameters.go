@@ -28,7 +28,7 @@ func (r *record) addForm(form url.Values) {
 	defer r.mu.Unlock()
 	for _, name := range logged {
 		if values := form[name]; len(values) > 0 && !r.has(name) {
-			r.parameters = append(r.parameters, slog.String(name, bounded(values[0], maxParameter)))
+			r.parameters = append(r.parameters, slog.String(name, Bounded(values[0], maxParameter)))
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 type record struct {
 	id      string
 	client  netip.Addr
+	address string // client as text
 	trusted bool
 	// agent is the header as it came.
 	agent string
@@ -75,6 +76,7 @@ func (e *Entry) open(r *http.Request) (*record, error) {
 			rec.id = id
 		}
 	}
+	rec.address = rec.client.String()
 	rec.addQuery(r.URL)
 	if rec.id != "" {
 		return rec, nil
@@ -90,13 +92,13 @@ func (e *Entry) log(rec *record, out *response, r *http.Request, started time.Ti
 	defer rec.mu.Unlock()
 	attrs := []slog.Attr{
 		slog.String("request_id", rec.id),
-		slog.String("method", bounded(r.Method, maxMethod)),
+		slog.String("method", Bounded(r.Method, maxMethod)),
 		slog.String("route", r.Pattern),
 		slog.Int("status", rec.status(out)),
 		slog.Float64("duration_ms", float64(e.config.Now().Sub(started).Microseconds())/1000),
 		slog.Int64("bytes", out.bytes),
-		slog.String("client", rec.client.String()),
-		slog.String("user_agent", bounded(r.UserAgent(), maxAgent)),
+		slog.String("client", rec.address),
+		slog.String("user_agent", Bounded(r.UserAgent(), maxAgent)),
 	}
 	if r.Pattern == "" {
 		attrs = append(attrs, slog.String("path", safePath(r.URL.Path)))
@@ -121,7 +123,7 @@ func (r *record) status(out *response) int {
 func (r *record) failure() []slog.Attr {
 	var attrs []slog.Attr
 	if r.cause != nil {
-		attrs = append(attrs, slog.String("cause", bounded(cause(r.cause), maxCause)))
+		attrs = append(attrs, slog.String("cause", Bounded(cause(r.cause), maxCause)))
 	}
 	if r.panicked != nil {
 		attrs = append(attrs, slog.String("stack", r.panicked.Stack))

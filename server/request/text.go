@@ -15,11 +15,14 @@ const (
 	maxCause     = 1024
 )
 
-// bounded makes a stranger's text fit for the log: at most about n bytes, valid
-// UTF-8, and nothing that moves a terminal's cursor or hides what follows (line
-// breaks, escapes, C1 controls, marks that turn the direction of writing). The
-// log's handler escapes too; this does not rely on which one it is.
-func bounded(s string, n int) string {
+// Bounded makes a stranger's text fit for a line that people read: at most about n
+// bytes, valid UTF-8, and nothing that moves a terminal's cursor or hides what
+// follows (line breaks, escapes, C1 controls, marks that turn the direction of
+// writing). JSON alone lets the latter pass.
+func Bounded(s string, n int) string {
+	if len(s) <= n && plain(s) {
+		return s
+	}
 	cut := len(s) > n
 	if cut {
 		for n > 0 && !utf8.RuneStart(s[n]) {
@@ -39,11 +42,21 @@ func bounded(s string, n int) string {
 	return s
 }
 
+// plain reports whether a text is printable ASCII, as nearly all are.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
 // safePath is the path of a request that no route took, up to where something
 // else than a path begins: a query that was escaped by mistake is still a query.
 func safePath(path string) string {
 	if i := strings.IndexAny(path, "?&;="); i >= 0 {
 		path = path[:i]
 	}
-	return bounded(path, maxPath)
+	return Bounded(path, maxPath)
 }

@@ -143,13 +143,31 @@ func (e *Endpoint) authenticate(r *http.Request, form url.Values) (storage.Clien
 // Form reads the body of a request to an endpoint that takes forms only
 // (RFC 6749 section 3.2 and appendix B). The query is never looked at.
 func Form(r *http.Request) (url.Values, error) {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
+	if !isForm(r.Header.Get("Content-Type")) {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "Content-Type must be application/x-www-form-urlencoded"}
 	}
-	if err := r.ParseForm(); err != nil {
+	body := bodies.Get().(*bytes.Buffer)
+	defer bodies.Put(body)
+	body.Reset()
+	_, err := body.ReadFrom(r.Body)
+	if err == nil {
+		r.PostForm, err = url.ParseQuery(body.String())
+	}
+	if err != nil {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body is malformed or too large"}
 	}
 	return r.PostForm, nil
+}
+
+const typeForm = "application/x-www-form-urlencoded"
+
+// isForm reports whether a Content-Type is that of a form, whatever its parameters.
+func isForm(contentType string) bool {
+	if contentType == typeForm {
+		return true
+	}
+	t, _, err := mime.ParseMediaType(contentType)
+	return err == nil && t == typeForm
 }
 
 // newIDToken is oauth.NewIDToken, or its sister for refreshes.
@@ -175,7 +193,7 @@ func (e *Endpoint) issue(client storage.Client, g storage.Grant, id storage.Iden
 	}, nil
 }
 
-// bodies keeps the memory of responses.
+// bodies keeps the memory of requests and responses.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // Values of headers, shared by all responses.
