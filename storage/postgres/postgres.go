@@ -31,6 +31,10 @@ type Store struct {
 	pool             *pgxpool.Pool
 	acquireTimeout   time.Duration
 	statementTimeout time.Duration
+	// prepares: connections keep prepared statements, as they do unless there is a
+	// pooler that does not.
+	prepares bool
+	tracer   pgx.QueryTracer // may be nil
 }
 
 var _ storage.Store = (*Store)(nil)
@@ -44,6 +48,8 @@ func Open(c Config) (*Store, error) {
 	s := &Store{
 		acquireTimeout:   cmp.Or(c.AcquireTimeout, defaultAcquireTimeout),
 		statementTimeout: cmp.Or(c.StatementTimeout, defaultStatementTimeout),
+		prepares:         config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement,
+		tracer:           c.Tracer,
 	}
 	if limit := c.MaxIdleConns; limit > 0 && limit < int(config.MaxConns) {
 		config.AfterRelease = func(*pgx.Conn) bool { return int(s.pool.Stat().IdleConns()) < limit }

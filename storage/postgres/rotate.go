@@ -2,10 +2,10 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/countersign/countersign/storage"
 )
@@ -15,7 +15,7 @@ import (
 // others nothing; where its name is not, there is no limit. No indexed column
 // changes, so that the new version of the row stays on its page (heap-only
 // tuple).
-const rotate = `
+var rotate = hot{"rotate_grant", `
 	UPDATE grants g SET generation = $4, refreshed_at = $5, refreshed_user_agent = $7, refreshed_ip_address = $8
 	FROM identities i
 	WHERE g.id = $1 AND g.client_id = $2 AND g.generation = $3
@@ -24,7 +24,9 @@ const rotate = `
 		AND i.connector_id = g.connector_id AND i.user_id = g.user_id
 		AND i.checked_at > coalesce(($10::timestamptz[])[array_position($9::text[], i.connector_id)], '-infinity')
 	RETURNING g.connector_id, g.user_id, g.sid, g.scopes, g.auth_time, g.acr, g.amr, g.code_redeemed_at, g.expires_at,
-		i.name, i.preferred_username, i.email, i.email_verified, i.groups, i.checked_at, i.expires_at`
+		i.name, i.preferred_username, i.email, i.email_verified, i.groups, i.checked_at, i.expires_at`,
+	[]uint32{pgtype.UUIDOID, pgtype.TextOID, pgtype.Int8OID, pgtype.Int8OID, pgtype.TimestamptzOID, pgtype.TimestamptzOID,
+		pgtype.TextOID, pgtype.TextOID, pgtype.TextArrayOID, pgtype.TimestamptzArrayOID}}
 
 // RotateGrant implements storage.Grants, in one statement. Whoever waits for
 // another one's rotation or revocation looks at the row again afterwards.
@@ -39,12 +41,21 @@ func (s *Store) RotateGrant(ctx context.Context, in storage.Rotation) (storage.G
 		RefreshedAt: in.Now, RefreshedUserAgent: in.UserAgent, RefreshedIPAddress: in.IPAddress,
 	}
 	var i storage.Identity
+	p := newParameters()
+	defer p.release()
+	p.bytes(in.ID[:])
+	p.text(in.ClientID)
+	p.integer(in.Generation)
+	p.integer(in.Next)
+	p.instant(in.Now)
+	p.instant(in.UsedAfter)
+	p.text(in.UserAgent)
+	p.text(in.IPAddress)
+	p.text(connectors)
+	p.text(limits)
 	err := s.transition(ctx, "rotating a grant", func(ctx context.Context, conn *pgx.Conn) error {
-		err := conn.QueryRow(ctx, rotate,
-			[16]byte(in.ID), in.ClientID, in.Generation, in.Next, in.Now, in.UsedAfter,
-			in.UserAgent, in.IPAddress, connectors, limits).
-			Scan(rotated{&g, &i})
-		if errors.Is(err, pgx.ErrNoRows) {
+		found, err := s.row(ctx, conn, &rotate, p, func(w *wire) error { return rotated(w, &g, &i) })
+		if err == nil && !found {
 			return storage.ErrConflict
 		}
 		return err
@@ -55,17 +66,8 @@ func (s *Store) RotateGrant(ctx context.Context, in storage.Rotation) (storage.G
 	return g, i, nil
 }
 
-// rotated scans what rotate returns.
-type rotated struct {
-	*storage.Grant
-	person *storage.Identity
-}
-
-var _ pgx.RowScanner = rotated{}
-
-// ScanRow implements pgx.RowScanner.
-func (r rotated) ScanRow(rows pgx.Rows) error {
-	g, i, w := r.Grant, r.person, newWire(rows)
+// rotated reads what rotate returns.
+func rotated(w *wire, g *storage.Grant, i *storage.Identity) error {
 	g.ConnectorID, g.UserID, g.SID, g.Scopes = w.text(), w.text(), w.text(), w.list()
 	g.AuthTime, g.ACR, g.AMR = w.instant(), w.text(), w.list()
 	g.CodeRedeemedAt, g.ExpiresAt = w.instant(), w.instant()

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -42,10 +43,13 @@ func TestRotatingIsOneStatement(t *testing.T) {
 		}
 		return nil
 	})
-	once("a person's grants", func() error {
-		_, err := s.RevokeGrants(t.Context(), storage.Revocation{
-			Of: storage.Selector{ConnectorID: "connector", UserID: "user"}, Now: r.Now, Before: r.Now, Reason: "gone", Limit: 10,
+	once("a batch of grants", func() error {
+		done, err := s.RevokeGrants(t.Context(), storage.Revocation{
+			Of: storage.Selector{GrantID: r.ID}, Now: r.Now, Before: r.Now, Reason: "gone", Limit: 10,
 		})
+		if err == nil && done.Rows != 1 {
+			t.Errorf("%d revoked", done.Rows)
+		}
 		return err
 	})
 }
@@ -161,3 +165,52 @@ func TestRotatingInEveryModeOfTheDriver(t *testing.T) {
 		})
 	}
 }
+
+// What a connection has prepared may be gone, or of no use any more. The refresh
+// that meets this does not fail.
+func TestRotatingWithAStaleStatement(t *testing.T) {
+	for name, stale := range map[string]string{
+		"thrown away by a pooler":         `DISCARD ALL`,
+		"of another type since an update": `ALTER TABLE identities ALTER COLUMN name TYPE varchar(4000)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dsn := pgcluster.Schema(t)
+			meddle := meddler{}
+			s := open(t, postgres.Config{DSN: dsn, MaxOpenConns: 1, Tracer: &meddle})
+			r := storagetest.Redeemed(t, s)
+			rotate(t, s, &r)
+			meddle.with = stale
+			rotate(t, s, &r)
+			if meddle.with != "" || meddle.err != nil {
+				t.Fatalf("%q: %v", meddle.with, meddle.err)
+			}
+			rotate(t, s, &r)
+			if grant, _, err := s.Grant(t.Context(), r.ID, r.Now); err != nil || grant.Generation != r.Generation {
+				t.Errorf("generation %d, want %d: %v", grant.Generation, r.Generation, err)
+			}
+		})
+	}
+}
+
+// meddler runs a statement on a connection just before somebody else's.
+type meddler struct {
+	with string
+	err  error
+}
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (m *meddler) TraceQueryStart(ctx context.Context, conn *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	if with := m.with; with != "" {
+		m.with = ""
+		results, err := conn.PgConn().Exec(ctx, `SHOW search_path`).ReadAll()
+		if err == nil {
+			path := string(results[0].Rows[0][0])
+			err = errors.Join(conn.PgConn().Exec(ctx, with).Close(), conn.PgConn().Exec(ctx, "SET search_path TO "+path).Close())
+		}
+		m.err = err
+	}
+	return ctx
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (m *meddler) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

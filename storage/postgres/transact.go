@@ -147,6 +147,8 @@ const (
 	programLimitExceeded  = "54000"
 	duplicateTable        = "42P07"
 	duplicateObject       = "42710"
+	featureNotSupported   = "0A000"
+	invalidStatementName  = "26000"
 	statementsUnknownFate = "40003"
 )
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
@@ -22,10 +23,10 @@ type wire struct {
 	err    error
 }
 
-// newWire is for the current row.
-func newWire(rows pgx.Rows) *wire {
-	w := &wire{values: rows.RawValues()}
-	for _, field := range rows.FieldDescriptions() {
+// newWire is for the values of a row of those fields.
+func newWire(values [][]byte, fields []pgconn.FieldDescription) *wire {
+	w := &wire{values: values}
+	for _, field := range fields {
 		// Texts are the same in both formats, and the driver asks for the other one.
 		if field.Format != pgx.BinaryFormatCode && field.DataTypeOID != pgtype.TextOID {
 			w.fail(field.Name + " is not in the binary format")
