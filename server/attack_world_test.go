@@ -87,8 +87,9 @@ func (s *tap) Ping(ctx context.Context) (time.Time, error) {
 	return s.Store.Ping(ctx)
 }
 
-func (s *tap) SignIn(ctx context.Context, in storage.SignIn) error {
-	return s.around(ctx, "SignIn", func() error { return s.Store.SignIn(ctx, in) })
+func (s *tap) SignIn(ctx context.Context, in storage.SignIn) (done bool, err error) {
+	err = s.around(ctx, "SignIn", func() (err error) { done, err = s.Store.SignIn(ctx, in); return err })
+	return done, err
 }
 
 func (s *tap) Session(ctx context.Context, h [32]byte, now time.Time) (a storage.Session, b storage.Identity, err error) {

@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -275,9 +276,10 @@ func TestAuditRace(t *testing.T) {
 		c.advance(time.Minute)
 		twice := w.code(p, w.request("scope", offline))
 		log.next(t)
-		race := func(what, event string, do func(n *world)) {
+		race := func(what, event string, times int, do func(n *world)) {
+			t.Helper()
 			var callers sync.WaitGroup
-			for i := range 64 {
+			for i := range times {
 				callers.Go(func() { do(nodes[i%len(nodes)]) })
 			}
 			callers.Wait()
@@ -291,16 +293,27 @@ func TestAuditRace(t *testing.T) {
 				t.Errorf("%s: %d events", what, n)
 			}
 		}
-		race("a reused refresh token", "token.reused", func(n *world) { n.refresh(token) })
-		race("a code that 64 redeem", "code.reused", func(n *world) { n.redeem(twice) })
-		cookies := p.Cookies(w.issuer)
-		race("signing out", "session.ended", func(n *world) {
+		race("a reused refresh token", "token.reused", 64, func(n *world) { n.refresh(token) })
+		race("a code that 64 redeem", "code.reused", 64, func(n *world) { n.redeem(twice) })
+		post := func(n *world, cookies []*http.Cookie, path string, form url.Values) {
 			header := []string{"Origin", "http://" + n.host(), "Sec-Fetch-Site", "same-origin"}
 			for _, cookie := range cookies {
 				header = append(header, "Cookie", cookie.String())
 			}
-			n.post("/logout", url.Values{}, header...)
+			n.post(path, form, header...)
+		}
+		another := w.get(p, w.request("prompt", "login")).Forms[0]
+		form := maps.Clone(another.Fields)
+		form.Set("login", bob)
+		form.Set("password", bobPassword)
+		cookies := p.Cookies(another.Action.String())
+		race("another person signs in", "session.ended", 8, func(n *world) {
+			post(n, cookies, strings.TrimPrefix(another.Action.String(), w.issuer), form)
 		})
+		w.submit(p, w.get(p, w.request("prompt", "login")), "login", alice, "password", alicePassword)
+		log.next(t)
+		cookies = p.Cookies(w.issuer)
+		race("signing out", "session.ended", 64, func(n *world) { post(n, cookies, "/logout", url.Values{}) })
 	})
 }
 

@@ -108,8 +108,9 @@ type Sessions interface {
 	// when that one's SID does not live on in the new one, ends what ends with it
 	// (see Ending), inserts the new one, clears the named login failures and, when the way to
 	// the client is already free (no consent to ask), inserts the grant too.
-	// Identity.ExpiresAt never moves backwards.
-	SignIn(ctx context.Context, in SignIn) error
+	// Identity.ExpiresAt never moves backwards. replaced reports whether this call
+	// deleted the session: of sign-ins that race to replace one, one does.
+	SignIn(ctx context.Context, in SignIn) (replaced bool, err error)
 
 	// Session returns the session with that id hash and the identity it belongs
 	// to, or ErrNotFound when it does not exist or ExpiresAt is not after now.

@@ -32,7 +32,7 @@ import (
 
 // Store is what a flow keeps once somebody has proved who they are.
 type Store interface {
-	SignIn(ctx context.Context, in storage.SignIn) error
+	SignIn(ctx context.Context, in storage.SignIn) (replaced bool, err error)
 	Authorize(ctx context.Context, in storage.Authorization) error
 	storage.Arrivals
 	Consent(ctx context.Context, connectorID, userID, clientID string, now time.Time) (storage.Consent, error)

@@ -183,11 +183,14 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 		}
 		in.Grant = &grant
 	}
-	if err := f.cfg.Store.SignIn(r.Context(), in); err != nil {
+	replaced, err := f.cfg.Store.SignIn(r.Context(), in)
+	if err != nil {
 		return fmt.Errorf("storing the sign-in: %w", err)
 	}
-	if in.Replaces != ([32]byte{}) {
+	if replaced {
 		f.cfg.Browsers.Ended()
+	} else {
+		previous = nil // ended by somebody else, whose record it is
 	}
 	f.auditSignIn(r, v, previous, a.username)
 	f.cfg.CountLogin(c.ID, resultSuccess)

@@ -142,7 +142,7 @@ func (w *world) signIn(connectorID, userID string) (storage.GrantID, storage.Ide
 		ID: storage.GrantID{w.serial}, ClientID: "app", ConnectorID: connectorID, UserID: userID,
 		Scopes: []string{"openid", "offline_access"}, AuthTime: now, CreatedAt: now, CodeExpiresAt: now.Add(time.Minute), ExpiresAt: until,
 	}
-	err := w.store.SignIn(w.t.Context(), storage.SignIn{
+	_, err := w.store.SignIn(w.t.Context(), storage.SignIn{
 		Identity: storage.Identity{ConnectorID: connectorID, UserID: userID, Name: "as signed in", Groups: []string{"old"}, CheckedAt: now, ExpiresAt: until},
 		Session:  storage.Session{IDHash: [32]byte{1, w.serial}, SID: fmt.Sprint("sid", w.serial), LoginClientIDs: []string{"told"}, ConnectorID: connectorID, UserID: userID, AuthTime: now, CreatedAt: now, LastUsedAt: now, ExpiresAt: until},
 		Grant:    &grant,

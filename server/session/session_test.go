@@ -44,7 +44,7 @@ type counted struct {
 	calls *[]string
 }
 
-func (c counted) SignIn(ctx context.Context, in storage.SignIn) error {
+func (c counted) SignIn(ctx context.Context, in storage.SignIn) (bool, error) {
 	*c.calls = append(*c.calls, "SignIn")
 	return c.Store.SignIn(ctx, in)
 }
@@ -109,7 +109,7 @@ func (w *world) signIn(t *testing.T, l session.Login, r *http.Request) (storage.
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = w.store.SignIn(t.Context(), storage.SignIn{
+	_, err = w.store.SignIn(t.Context(), storage.SignIn{
 		Identity: storage.Identity{ConnectorID: l.ConnectorID, UserID: l.UserID, Name: "name of " + l.UserID, CheckedAt: s.AuthTime, ExpiresAt: s.ExpiresAt.Add(time.Hour)},
 		Session:  s, Replaces: w.browser.Presented(r),
 	})

@@ -40,7 +40,7 @@ func (s *store) Ping(ctx context.Context) (_ time.Time, err error) {
 	return s.Store.Ping(ctx)
 }
 
-func (s *store) SignIn(ctx context.Context, in storage.SignIn) (err error) {
+func (s *store) SignIn(ctx context.Context, in storage.SignIn) (_ bool, err error) {
 	ctx, end := s.call(ctx, "SignIn")
 	defer end(&err)
 	return s.Store.SignIn(ctx, in)

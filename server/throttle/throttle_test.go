@@ -163,7 +163,7 @@ func TestSuccessNamesWhatToClear(t *testing.T) {
 	if err != nil || len(clear) != 1 {
 		t.Fatalf("clear %v, %v", clear, err)
 	}
-	err = b.store.SignIn(t.Context(), storage.SignIn{
+	_, err = b.store.SignIn(t.Context(), storage.SignIn{
 		Identity:      storage.Identity{ConnectorID: "local", UserID: "1", CheckedAt: t0, ExpiresAt: t0.Add(48 * time.Hour)},
 		Session:       storage.Session{IDHash: [32]byte{1}, SID: "s", ConnectorID: "local", UserID: "1", AuthTime: t0, CreatedAt: t0, LastUsedAt: t0, ExpiresAt: t0.Add(time.Hour)},
 		ClearFailures: clear,

@@ -164,7 +164,7 @@ func (w *world) signIn(scopes ...string) (storage.GrantID, string) {
 		ID: storage.GrantID{w.serial}, ClientID: "web", ConnectorID: "ldap", UserID: "jane", CreatedAt: now, AuthTime: now,
 		Scopes: append([]string{"openid", "offline_access"}, scopes...), CodeExpiresAt: now.Add(time.Minute), ExpiresAt: until,
 	}
-	err := w.store.SignIn(w.t.Context(), storage.SignIn{
+	_, err := w.store.SignIn(w.t.Context(), storage.SignIn{
 		Identity: storage.Identity{ConnectorID: "ldap", UserID: "jane", CheckedAt: now, ExpiresAt: until},
 		Session:  storage.Session{IDHash: [32]byte{1, w.serial}, ConnectorID: "ldap", UserID: "jane", AuthTime: now, CreatedAt: now, LastUsedAt: now, ExpiresAt: until},
 		Grant:    &g,

@@ -84,12 +84,12 @@ func TestRoundTripsOfALogin(t *testing.T) {
 	var c counter
 	s := open(t, postgres.Config{DSN: pgcluster.Schema(t), MaxOpenConns: 1, Tracer: &c})
 	warm, _ := storagetest.Valid()
-	if err := s.SignIn(t.Context(), warm); err != nil {
+	if err := storagetest.ErrorOf(s.SignIn(t.Context(), warm)); err != nil {
 		t.Fatal(err)
 	}
 	in, now := storagetest.Valid()
 	before := c.work().RoundTrips
-	if err := s.SignIn(t.Context(), in); err != nil {
+	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: in.Grant.ExpiresAt}); err != nil {

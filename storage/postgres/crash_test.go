@@ -43,7 +43,7 @@ func TestLostCommitIsUnavailable(t *testing.T) {
 	for round := range 20 {
 		in, now := storagetest.Valid()
 		proxy.LoseCommits(1)
-		if err := s.SignIn(t.Context(), in); !errors.Is(err, storage.ErrUnavailable) {
+		if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); !errors.Is(err, storage.ErrUnavailable) {
 			t.Fatalf("signing in: %v", err)
 		}
 		if _, _, err := direct.Grant(t.Context(), in.Grant.ID, now); err != nil {

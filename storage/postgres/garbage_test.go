@@ -67,7 +67,7 @@ func TestRotationIsHeapOnly(t *testing.T) {
 	dsn := pgcluster.Schema(t)
 	s := open(t, postgres.Config{DSN: dsn, MaxOpenConns: 1})
 	in, now := storagetest.Valid()
-	if err := s.SignIn(t.Context(), in); err != nil {
+	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: now.AddDate(0, 1, 0)}); err != nil {

@@ -59,7 +59,7 @@ func heals(t *testing.T, s storage.Store) {
 	deadline := time.After(time.Minute)
 	for {
 		in, _ := storagetest.Valid()
-		err := s.SignIn(t.Context(), in)
+		err := storagetest.ErrorOf(s.SignIn(t.Context(), in))
 		if err == nil {
 			return
 		}
@@ -78,7 +78,7 @@ func TestRestartIsAnOutageThatHeals(t *testing.T) {
 	c := cluster(t, pgcluster.Options{})
 	s := open(t, impatient(c.DSN()))
 	kept, now := storagetest.Valid()
-	if err := s.SignIn(t.Context(), kept); err != nil {
+	if err := storagetest.ErrorOf(s.SignIn(t.Context(), kept)); err != nil {
 		t.Fatal(err)
 	}
 	for _, mode := range []pgcluster.Mode{pgcluster.Immediate, pgcluster.Fast} {
@@ -120,7 +120,7 @@ func TestOpeningBeforeTheDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	in, _ := storagetest.Valid()
-	if err := s.SignIn(t.Context(), in); !errors.Is(err, storage.ErrUnavailable) {
+	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("before migrating: %v", err)
 	}
 	open(t, impatient(c.DSN()))
@@ -185,7 +185,7 @@ func TestLostAcknowledgementIsUnavailable(t *testing.T) {
 	config.StatementTimeout = 5 * time.Second
 	s, direct := open(t, config), open(t, postgres.Config{DSN: c.DSN()})
 	in, now := storagetest.Valid()
-	if err := s.SignIn(t.Context(), in); err != nil {
+	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
 		t.Fatal(err)
 	}
 	release := hold(t, c.DSN(), `SELECT 1 FROM grants FOR UPDATE`)
@@ -325,7 +325,7 @@ func TestNoConnectionsLeftIsUnavailable(t *testing.T) {
 	c := cluster(t, pgcluster.Options{Settings: map[string]string{"max_connections": "5", "superuser_reserved_connections": "0"}})
 	s := open(t, impatient(c.DSN()))
 	in, _ := storagetest.Valid()
-	if err := s.SignIn(t.Context(), in); err != nil {
+	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
 		t.Fatal(err)
 	}
 	// Take what is left, one connection of ours excepted, and let that one go.
@@ -363,7 +363,7 @@ func TestUnconfirmedCommitIsUnavailable(t *testing.T) {
 	if _, err := s.MasterSecret(t.Context(), []byte("secret"), now); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SignIn(t.Context(), here); err != nil {
+	if err := storagetest.ErrorOf(s.SignIn(t.Context(), here)); err != nil {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{`ALTER SYSTEM SET synchronous_standby_names = 'nobody'`, `SELECT pg_reload_conf()`} {
@@ -412,7 +412,7 @@ func TestUnconfirmedCommitIsUnavailable(t *testing.T) {
 	unconfirmed("ending the sessions", end)
 	await(t, c.DSN(), `SELECT count(*) = 1 FROM sessions`)
 	unconfirmed("ending them again", end)
-	unconfirmed("signing in", func(ctx context.Context) error { return s.SignIn(ctx, other) })
+	unconfirmed("signing in", func(ctx context.Context) error { return storagetest.ErrorOf(s.SignIn(ctx, other)) })
 	for _, statement := range []string{`ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`} {
 		pgcluster.Exec(t, c.DSN(), statement)
 	}
@@ -439,7 +439,7 @@ func TestFailover(t *testing.T) {
 	config.AcquireTimeout = 5 * time.Second // two hosts
 	s := open(t, config)
 	in, now := storagetest.Valid()
-	if err := s.SignIn(t.Context(), in); err != nil {
+	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
 		t.Fatal(err)
 	}
 	await(t, standby.DSN(), `SELECT to_regclass('grants') IS NOT NULL`)

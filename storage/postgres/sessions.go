@@ -31,15 +31,15 @@ func session(s *storage.Session) []any {
 }
 
 // SignIn implements storage.Sessions.
-func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
+func (s *Store) SignIn(ctx context.Context, in storage.SignIn) (replaced bool, err error) {
 	if err := in.Check(); err != nil {
-		return err
+		return false, err
 	}
-	return s.transition(ctx, "signing in", func(ctx context.Context, conn *pgx.Conn) error {
+	err = s.transition(ctx, "signing in", func(ctx context.Context, conn *pgx.Conn) error {
 		return batch(ctx, conn, func(b *pgx.Batch) {
 			queueIdentity(b, in.Identity, in.SealedSecret)
 			if in.Replaces != [32]byte{} {
-				queueEnding(b, in.Replaces, in.Session.SID, in.Ending)
+				queueEnding(b, in.Replaces, in.Session.SID, in.Ending).Exec(found(&replaced))
 			}
 			queueSession(b, in.Session)
 			if len(in.ClearFailures) > 0 {
@@ -51,6 +51,16 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 			}
 		})
 	})
+	return replaced && err == nil, err
+}
+
+// found notes whether a statement of a batch found a row. A transaction that is run
+// again notes it again.
+func found(it *bool) func(pgconn.CommandTag) error {
+	return func(tag pgconn.CommandTag) error {
+		*it = tag.RowsAffected() > 0
+		return nil
+	}
 }
 
 func queueIdentity(b *pgx.Batch, i storage.Identity, sealedSecret []byte) {
@@ -103,10 +113,7 @@ func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.En
 	}
 	err = s.transition(ctx, "ending a session", func(ctx context.Context, conn *pgx.Conn) error {
 		return batch(ctx, conn, func(b *pgx.Batch) {
-			queueEnding(b, idHash, "", with).Exec(func(locked pgconn.CommandTag) error {
-				ended = locked.RowsAffected() > 0
-				return nil
-			})
+			queueEnding(b, idHash, "", with).Exec(found(&ended))
 		})
 	})
 	return ended && err == nil, err

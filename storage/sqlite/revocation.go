@@ -145,7 +145,7 @@ func endFound(tx *tx, query string, args []any, beside any, with ending) ([][]by
 	}
 	for _, idHash := range found {
 		with.idHash = [32]byte(idHash)
-		if err := endSession(tx, with); err != nil {
+		if _, err := endSession(tx, with); err != nil {
 			return nil, err
 		}
 	}

@@ -30,15 +30,16 @@ func session(s *storage.Session) []any {
 }
 
 // SignIn implements storage.Sessions.
-func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
+func (s *Store) SignIn(ctx context.Context, in storage.SignIn) (replaced bool, err error) {
 	if err := in.Check(); err != nil {
-		return err
+		return false, err
 	}
-	return s.write(ctx, "signing in", func(tx *tx) error {
+	err = s.write(ctx, "signing in", func(tx *tx) error {
 		if err := upsertIdentity(tx, in.Identity, in.SealedSecret); err != nil {
 			return err
 		}
-		if err := replaceSession(tx, in); err != nil {
+		var err error
+		if replaced, err = replaceSession(tx, in); err != nil {
 			return err
 		}
 		if err := clearFailures(tx, in.ClearFailures); err != nil {
@@ -49,6 +50,7 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) error {
 		}
 		return insertGrant(tx, *in.Grant)
 	})
+	return replaced && err == nil, err
 }
 
 func upsertIdentity(tx *tx, i storage.Identity, sealedSecret []byte) error {
@@ -67,12 +69,12 @@ func upsertIdentity(tx *tx, i storage.Identity, sealedSecret []byte) error {
 	return err
 }
 
-func replaceSession(tx *tx, in storage.SignIn) error {
-	if err := endSession(tx, ending{Ending: in.Ending, idHash: in.Replaces, livesOn: in.Session.SID}); err != nil {
-		return err
+func replaceSession(tx *tx, in storage.SignIn) (replaced bool, err error) {
+	if replaced, err = endSession(tx, ending{Ending: in.Ending, idHash: in.Replaces, livesOn: in.Session.SID}); err != nil {
+		return false, err
 	}
 	s := in.Session
-	_, err := tx.Exec(`
+	_, err = tx.Exec(`
 		INSERT INTO sessions (id_hash, sid, connector_id, user_id, auth_time, amr,
 			login_client_ids, client_ids, remember, user_agent, ip_address, created_at, last_used_at, expires_at,
 			upstream_sealed)
@@ -80,7 +82,7 @@ func replaceSession(tx *tx, in storage.SignIn) error {
 		s.IDHash[:], s.SID, s.ConnectorID, s.UserID, micros(s.AuthTime), list(s.AMR),
 		list(s.LoginClientIDs), list(s.ClientIDs), s.Remember, s.UserAgent, s.IPAddress,
 		micros(s.CreatedAt), micros(s.LastUsedAt), micros(s.ExpiresAt), full(s.UpstreamSealed))
-	return err
+	return replaced, err
 }
 
 // Session implements storage.Sessions.
@@ -105,11 +107,9 @@ func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.En
 	if err := with.Check(); err != nil {
 		return false, err
 	}
-	err = s.write(ctx, "ending a session", func(tx *tx) error {
-		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE id_hash = ?)`, idHash[:]).Scan(&ended); err != nil {
-			return err
-		}
-		return endSession(tx, ending{Ending: with, idHash: idHash})
+	err = s.write(ctx, "ending a session", func(tx *tx) (err error) {
+		ended, err = endSession(tx, ending{Ending: with, idHash: idHash})
+		return err
 	})
 	return ended && err == nil, err
 }
@@ -126,31 +126,31 @@ type ending struct {
 
 // endSession deletes a session, and ends what ends with it unless its SID lives
 // on.
-func endSession(tx *tx, with ending) error {
+func endSession(tx *tx, with ending) (found bool, err error) {
 	var ended storage.Session
-	err := tx.QueryRow(`SELECT `+sessionColumns+` FROM sessions s WHERE s.id_hash = ?`, with.idHash[:]).Scan(session(&ended)...)
+	err = tx.QueryRow(`SELECT `+sessionColumns+` FROM sessions s WHERE s.id_hash = ?`, with.idHash[:]).Scan(session(&ended)...)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, err := tx.Exec(`DELETE FROM sessions WHERE id_hash = ?`, with.idHash[:]); err != nil || ended.SID == with.livesOn {
-		return err
+		return true, err
 	}
 	if with.lapsed {
 		var alive bool
 		err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM sessions WHERE sid = ? AND expires_at > ?)`,
 			ended.SID, micros(with.Now)).Scan(&alive)
 		if err != nil || alive {
-			return err
+			return true, err
 		}
 	}
 	if _, err := tx.Exec(`
 		UPDATE grants SET revoked_at = ?2, revoked_reason = ?3
 		WHERE sid = ?1 AND client_id IN (SELECT value FROM json_each(?4)) AND revoked_at IS NULL AND expires_at > ?2`,
 		ended.SID, micros(with.Now), with.Reason, list(with.RevokeClientIDs)); err != nil {
-		return err
+		return true, err
 	}
 	_, err = tx.Exec(`
 		INSERT INTO logout_deliveries (sid, client_id, connector_id, user_id, ended_at, next_attempt_at, attempts, expires_at)
@@ -161,5 +161,5 @@ func endSession(tx *tx, with ending) error {
 		ON CONFLICT DO NOTHING`,
 		ended.SID, ended.ConnectorID, ended.UserID, micros(with.Now), micros(with.TellUntil),
 		list(ended.ClientIDs), list(ended.LoginClientIDs), list(with.TellClientIDs))
-	return err
+	return true, err
 }

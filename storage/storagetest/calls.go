@@ -13,7 +13,7 @@ import (
 // calls are one call of each method, by name.
 func calls(s storage.Store, in storage.SignIn) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"SignIn": func(ctx context.Context) error { return s.SignIn(ctx, signIn()) },
+		"SignIn": func(ctx context.Context) error { return ErrorOf(s.SignIn(ctx, signIn())) },
 		"EndSession": func(ctx context.Context) error {
 			_, err := s.EndSession(ctx, [32]byte{1}, storage.Ending{Now: epoch, RevokeClientIDs: []string{"a"}, TellClientIDs: []string{"a"}})
 			return err
@@ -146,7 +146,7 @@ func Valid() (storage.SignIn, time.Time) { return signIn(), epoch }
 func Redeemed(t testing.TB, s storage.Store) storage.Rotation {
 	t.Helper()
 	in := signIn()
-	if err := s.SignIn(t.Context(), in); err != nil {
+	if err := ErrorOf(s.SignIn(t.Context(), in)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(720 * time.Hour)}); err != nil {

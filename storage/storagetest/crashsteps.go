@@ -11,7 +11,7 @@ import (
 // signedIn stores what a scene begins with.
 func signedIn(t *testing.T, s storage.Store, scene *Scene) {
 	t.Helper()
-	must(t, s.SignIn(t.Context(), scene.In))
+	must(t, ErrorOf(s.SignIn(t.Context(), scene.In)))
 }
 
 // codeRedeemed stores a grant that can be rotated.
@@ -70,7 +70,9 @@ var steps = map[string]step{
 			signedIn(t, s, scene)
 			must(t, s.RecordLoginFailure(t.Context(), failureKeys(*scene), epoch, time.Hour))
 		},
-		do:    func(ctx context.Context, s storage.Store, scene Scene) error { return s.SignIn(ctx, scene.Next) },
+		do: func(ctx context.Context, s storage.Store, scene Scene) error {
+			return ErrorOf(s.SignIn(ctx, scene.Next))
+		},
 		again: storage.ErrConflict,
 	},
 	"EndSession": {
@@ -183,7 +185,7 @@ var steps = map[string]step{
 			must(t, s.Authorize(t.Context(), scene.Authorization))
 			next := scene.Next
 			next.Replaces, next.Ending = [32]byte{}, storage.Ending{}
-			must(t, s.SignIn(t.Context(), next))
+			must(t, ErrorOf(s.SignIn(t.Context(), next)))
 		},
 		do: func(ctx context.Context, s storage.Store, _ Scene) error {
 			_, err := s.DeleteExpired(ctx, storage.Expired{Table: storage.TableGrants, Now: epoch.AddDate(1, 0, 0), Limit: 1e6})

@@ -29,7 +29,7 @@ func expires(t *testing.T, s storage.Store, at time.Time) expiring {
 	t.Helper()
 	in := signIn()
 	in.Identity.ExpiresAt, in.Session.ExpiresAt, in.Grant.ExpiresAt = at, at, at
-	must(t, s.SignIn(t.Context(), in))
+	must(t, ErrorOf(s.SignIn(t.Context(), in)))
 	a := authorization(in)
 	a.Grant.CreatedAt = in.Session.ExpiresAt.Add(-tick)
 	a.Grant.ExpiresAt, a.Consent.ExpiresAt = at, at
@@ -50,7 +50,7 @@ func ended(t *testing.T, s storage.Store, in storage.SignIn, until time.Time) st
 	again.Identity, again.Grant, again.Replaces = in.Identity, nil, [32]byte{}
 	again.Session.ConnectorID, again.Session.UserID = in.Session.ConnectorID, in.Session.UserID
 	again.Session.LoginClientIDs, again.Session.ClientIDs = []string{"told"}, []string{"told"}
-	must(t, s.SignIn(t.Context(), again))
+	must(t, ErrorOf(s.SignIn(t.Context(), again)))
 	endSession(t, s, again.Session.IDHash, storage.Ending{
 		Now: until.Add(-time.Hour), TellClientIDs: []string{"told"}, TellUntil: until,
 	})
@@ -249,7 +249,7 @@ var garbageTests = map[string]func(*testing.T, Database){
 			// All of it expires with the code; the redeemer is a tick behind.
 			in.Grant.CodeExpiresAt, in.Grant.ExpiresAt = now, now
 			in.Session.ExpiresAt, in.Identity.ExpiresAt = now, now
-			must(t, replicas[0].SignIn(t.Context(), in))
+			must(t, ErrorOf(replicas[0].SignIn(t.Context(), in)))
 			var won winners
 			crowd(t, 8, replicas, func(i int, s storage.Store) error {
 				switch i % 4 {
@@ -280,10 +280,10 @@ var garbageTests = map[string]func(*testing.T, Database){
 		for range rounds() {
 			before := signIn()
 			before.Grant.ExpiresAt, before.Session.ExpiresAt, before.Identity.ExpiresAt = now, now, now
-			must(t, replicas[0].SignIn(t.Context(), before))
+			must(t, ErrorOf(replicas[0].SignIn(t.Context(), before)))
 			signedIn := signIn()
 			signedIn.Session.ExpiresAt, signedIn.Identity.ExpiresAt = now.Add(tick), now.Add(time.Hour)
-			must(t, replicas[0].SignIn(t.Context(), signedIn))
+			must(t, ErrorOf(replicas[0].SignIn(t.Context(), signedIn)))
 			again := signIn()
 			again.Identity.ConnectorID, again.Identity.UserID = before.Identity.ConnectorID, before.Identity.UserID
 			again.Session.ConnectorID, again.Session.UserID = before.Identity.ConnectorID, before.Identity.UserID
@@ -293,7 +293,7 @@ var garbageTests = map[string]func(*testing.T, Database){
 			crowd(t, 8, replicas, func(i int, s storage.Store) error {
 				switch i {
 				case 0:
-					return s.SignIn(t.Context(), again)
+					return ErrorOf(s.SignIn(t.Context(), again))
 				case 1:
 					return s.Authorize(t.Context(), a)
 				case 2, 3:

@@ -147,7 +147,7 @@ var raceTests = map[string]func(*testing.T, Database){
 			}
 			in := signIn()
 			in.ClearFailures = keys
-			return s.SignIn(t.Context(), in)
+			return ErrorOf(s.SignIn(t.Context(), in))
 		})
 	},
 	"all get one master secret": func(t *testing.T, open Database) {
@@ -186,14 +186,20 @@ var raceTests = map[string]func(*testing.T, Database){
 	"one session replaces another under a flood of sign-ins": func(t *testing.T, open Database) {
 		s := open(t)
 		first := seed(t, s)
+		var won winners
 		race(t, open, func(i int, s storage.Store) error {
 			in := signIn()
 			in.Identity.ConnectorID, in.Identity.UserID = first.Identity.ConnectorID, first.Identity.UserID
 			in.Session.ConnectorID, in.Session.UserID = first.Identity.ConnectorID, first.Identity.UserID
 			in.Replaces = first.Session.IDHash
 			in.Identity.ExpiresAt = epoch.Add(time.Duration(i) * time.Hour)
-			return s.SignIn(t.Context(), in)
+			replaced, err := s.SignIn(t.Context(), in)
+			if err == nil && !replaced {
+				err = storage.ErrConflict
+			}
+			return won.took(err)
 		})
+		equal(t, won.n, 1)
 		_, _, err := s.Session(t.Context(), first.Session.IDHash, epoch)
 		want(t, err, storage.ErrNotFound)
 		_, identity, err := s.Grant(t.Context(), first.Grant.ID, epoch)
@@ -259,7 +265,7 @@ var cancellationTests = map[string]func(*testing.T, Database){
 		race(t, func(t *testing.T) storage.Store { return s }, func(i int, s storage.Store) error {
 			in := signIn()
 			old := signIn()
-			if err := s.SignIn(t.Context(), old); err != nil {
+			if err := ErrorOf(s.SignIn(t.Context(), old)); err != nil {
 				return err
 			}
 			in.Replaces = old.Session.IDHash
@@ -268,7 +274,7 @@ var cancellationTests = map[string]func(*testing.T, Database){
 			mu.Unlock()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.Int64N(int64(20*time.Millisecond))))
 			defer cancel()
-			if err := s.SignIn(ctx, in); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			if err := ErrorOf(s.SignIn(ctx, in)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				return err
 			}
 			return nil

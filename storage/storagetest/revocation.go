@@ -64,7 +64,7 @@ func newLot(t *testing.T, s storage.Store) (l lot) {
 		in.Identity.ConnectorID, in.Identity.UserID = connectors[i/4], users[i/2%2]
 		in.Session.ConnectorID, in.Session.UserID = in.Identity.ConnectorID, in.Identity.UserID
 		in.Session.AuthTime, in.Session.Remember, in.Grant = epoch, false, nil
-		must(t, s.SignIn(t.Context(), in))
+		must(t, ErrorOf(s.SignIn(t.Context(), in)))
 		l.sessions = append(l.sessions, in.Session)
 		for _, client := range clients {
 			a := authorization(in)
@@ -272,7 +272,7 @@ var revocationTests = map[string]func(*testing.T, Database){
 			if sid != "" {
 				in.Session.SID = sid
 			}
-			must(t, s.SignIn(t.Context(), in))
+			must(t, ErrorOf(s.SignIn(t.Context(), in)))
 			withGrant(t, s, in, "bound")
 			return in
 		}
@@ -309,7 +309,7 @@ var revocationTests = map[string]func(*testing.T, Database){
 			if sid != "" {
 				in.Session.SID = sid
 			}
-			must(t, s.SignIn(t.Context(), in))
+			must(t, ErrorOf(s.SignIn(t.Context(), in)))
 			g := withGrant(t, s, in, "bound")
 			must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: g.ID, Now: epoch, ExpiresAt: now.Add(time.Hour)}))
 			bound = append(bound, g)
@@ -377,7 +377,7 @@ var revocationTests = map[string]func(*testing.T, Database){
 		second.Identity, second.Grant, second.Replaces = in.Identity, nil, [32]byte{}
 		second.Session.ConnectorID, second.Session.UserID = in.Session.ConnectorID, in.Session.UserID
 		second.Session.AuthTime, second.Session.Remember = in.Session.AuthTime.Add(tick), false
-		must(t, s.SignIn(t.Context(), second))
+		must(t, ErrorOf(s.SignIn(t.Context(), second)))
 		sessions, err := s.SessionsOf(t.Context(), of)
 		must(t, err)
 		equal(t, sessions, []storage.Session{second.Session, in.Session})
@@ -499,7 +499,7 @@ var revocationRaceTests = map[string]func(*testing.T, Database){
 		for range rounds() {
 			in := signIn()
 			in.Session.Remember, in.Session.LastUsedAt, in.Session.AuthTime = false, epoch, epoch
-			must(t, replicas[0].SignIn(t.Context(), in))
+			must(t, ErrorOf(replicas[0].SignIn(t.Context(), in)))
 			var used winners
 			crowd(t, 4, replicas, func(i int, s storage.Store) error {
 				if i == 0 {

@@ -211,7 +211,7 @@ var rotationTests = map[string]func(*testing.T, Database){
 		// Once the person is known, the same grant does both: nothing was changed.
 		who := signIn()
 		who.Identity.ConnectorID, who.Identity.UserID, who.Grant = a.Grant.ConnectorID, a.Grant.UserID, nil
-		must(t, s.SignIn(t.Context(), who))
+		must(t, ErrorOf(s.SignIn(t.Context(), who)))
 		must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: a.Grant.ID, Now: epoch, ExpiresAt: a.Grant.ExpiresAt}))
 		_, _, err = s.RotateGrant(t.Context(), rotation(storage.SignIn{Identity: who.Identity, Grant: &a.Grant}))
 		must(t, err)
@@ -263,7 +263,7 @@ var rotationTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		in := signIn()
 		in.Grant.Nonce = strings.Repeat(in.Grant.Nonce, 5000)
-		must(t, s.SignIn(t.Context(), in))
+		must(t, ErrorOf(s.SignIn(t.Context(), in)))
 		must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: in.Grant.ExpiresAt}))
 		r := rotation(in)
 		r.UserAgent = strings.Repeat(r.UserAgent, 5000)

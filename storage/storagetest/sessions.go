@@ -26,7 +26,7 @@ var sessionTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		in := storage.SignIn{Session: storage.Session{IDHash: [32]byte{1}, ExpiresAt: epoch.Add(tick), AMR: []string{}},
 			Grant: &storage.Grant{ID: storage.GrantID{1}, ExpiresAt: epoch.Add(tick)}}
-		must(t, s.SignIn(t.Context(), in))
+		must(t, ErrorOf(s.SignIn(t.Context(), in)))
 		session, identity, err := s.Session(t.Context(), in.Session.IDHash, epoch)
 		must(t, err)
 		equal(t, session, storage.Session{IDHash: [32]byte{1}, ExpiresAt: epoch.Add(tick)})
@@ -41,7 +41,7 @@ var sessionTests = map[string]func(*testing.T, Database){
 		in.Session.AuthTime = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC)
 		in.Session.CreatedAt = time.Date(1969, 12, 31, 23, 59, 59, 999999999, time.UTC)
 		in.Session.ExpiresAt = time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC)
-		must(t, s.SignIn(t.Context(), in))
+		must(t, ErrorOf(s.SignIn(t.Context(), in)))
 		session, identity, err := s.Session(t.Context(), in.Session.IDHash, epoch)
 		must(t, err)
 		equal(t, identity.CheckedAt, time.Date(2026, 1, 2, 12, 4, 5, 123456000, time.UTC))
@@ -66,8 +66,10 @@ var sessionTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		old, bystander, next := seed(t, s), seed(t, s), signIn()
 		next.Replaces = old.Session.IDHash
-		must(t, s.SignIn(t.Context(), next))
-		_, _, err := s.Session(t.Context(), old.Session.IDHash, epoch)
+		replaced, err := s.SignIn(t.Context(), next)
+		must(t, err)
+		equal(t, replaced, true)
+		_, _, err = s.Session(t.Context(), old.Session.IDHash, epoch)
 		want(t, err, storage.ErrNotFound)
 		for _, in := range []storage.SignIn{bystander, next} {
 			_, identity, err := s.Session(t.Context(), in.Session.IDHash, epoch)
@@ -78,13 +80,15 @@ var sessionTests = map[string]func(*testing.T, Database){
 	"a session that is not there can be replaced": func(t *testing.T, open Database) {
 		in := signIn()
 		in.Replaces = [32]byte{7}
-		must(t, open(t).SignIn(t.Context(), in))
+		replaced, err := open(t).SignIn(t.Context(), in)
+		must(t, err)
+		equal(t, replaced, false)
 	},
 	"a sign-in cannot keep the session id": func(t *testing.T, open Database) {
 		s := open(t)
 		old, next := seed(t, s), signIn()
 		next.Session.IDHash, next.Replaces = old.Session.IDHash, old.Session.IDHash
-		want(t, s.SignIn(t.Context(), next), storage.ErrInvalid)
+		want(t, ErrorOf(s.SignIn(t.Context(), next)), storage.ErrInvalid)
 		session, _, err := s.Session(t.Context(), old.Session.IDHash, epoch)
 		must(t, err)
 		equal(t, session, old.Session)
@@ -102,7 +106,7 @@ var sessionTests = map[string]func(*testing.T, Database){
 			again.Identity.ExpiresAt = step.given
 			again.Replaces, again.Grant = again.Session.IDHash, nil
 			Fill(&again.Session.IDHash)
-			must(t, s.SignIn(t.Context(), again))
+			must(t, ErrorOf(s.SignIn(t.Context(), again)))
 			_, identity, err := s.Session(t.Context(), first.Session.IDHash, epoch)
 			must(t, err)
 			expected := again.Identity
@@ -115,7 +119,7 @@ var sessionTests = map[string]func(*testing.T, Database){
 		must(t, s.RecordLoginFailure(t.Context(), []string{"a", "b", "c"}, epoch, time.Hour))
 		in := signIn()
 		in.ClearFailures = []string{"a", "b", "b", "never"}
-		must(t, s.SignIn(t.Context(), in))
+		must(t, ErrorOf(s.SignIn(t.Context(), in)))
 		left, err := s.LoginFailures(t.Context(), []string{"a", "b", "c"}, epoch)
 		must(t, err)
 		equal(t, left, map[string]storage.LoginFailure{"c": {Count: 1, LastAt: epoch, ExpiresAt: epoch.Add(time.Hour)}})
@@ -126,19 +130,19 @@ var sessionTests = map[string]func(*testing.T, Database){
 		must(t, s.RecordLoginFailure(t.Context(), []string{"a"}, epoch, time.Hour))
 		next.Replaces, next.ClearFailures = old.Session.IDHash, []string{"a"}
 		next.Grant.ID = old.Grant.ID
-		want(t, s.SignIn(t.Context(), next), storage.ErrConflict)
+		want(t, ErrorOf(s.SignIn(t.Context(), next)), storage.ErrConflict)
 		unchanged(t, s, old, next)
 		left, err := s.LoginFailures(t.Context(), []string{"a"}, epoch)
 		must(t, err)
 		equal(t, left["a"].Count, 1)
 		next.Grant = nil // the connection is as good as new
-		must(t, s.SignIn(t.Context(), next))
+		must(t, ErrorOf(s.SignIn(t.Context(), next)))
 	},
 	"a session id that is taken undoes the whole sign-in": func(t *testing.T, open Database) {
 		s := open(t)
 		old, next := seed(t, s), signIn()
 		next.Session.IDHash = old.Session.IDHash
-		want(t, s.SignIn(t.Context(), next), storage.ErrConflict)
+		want(t, ErrorOf(s.SignIn(t.Context(), next)), storage.ErrConflict)
 		unchanged(t, s, old, next)
 	},
 	"ending a session ends that one": func(t *testing.T, open Database) {
@@ -158,7 +162,7 @@ var sessionTests = map[string]func(*testing.T, Database){
 		in := signIn()
 		in.Session.UserAgent, in.Grant.UserAgent = "bad\xff", "bad\xff"
 		given, grant := in, *in.Grant
-		must(t, s.SignIn(t.Context(), in))
+		must(t, ErrorOf(s.SignIn(t.Context(), in)))
 		equal(t, in, given)
 		equal(t, *in.Grant, grant)
 	},

@@ -17,7 +17,7 @@ var textTests = map[string]func(*testing.T, Database){
 		for _, bad := range notText {
 			next := signIn()
 			next.Replaces = old.Session.IDHash
-			refuseEach(t, &next, bad, func() error { return s.SignIn(t.Context(), next) })
+			refuseEach(t, &next, bad, func() error { return ErrorOf(s.SignIn(t.Context(), next)) })
 			a := authorization(old)
 			a.TouchSession, a.Grant.CreatedAt = true, epoch.Add(tick)
 			refuseEach(t, &a, bad, func() error { return s.Authorize(t.Context(), a) })
@@ -62,9 +62,9 @@ var textTests = map[string]func(*testing.T, Database){
 			in.Session.ConnectorID, in.Session.UserID = in.Identity.ConnectorID, in.Identity.UserID
 		}
 		set(storage.MaxKey + 1)
-		want(t, s.SignIn(t.Context(), in), storage.ErrInvalid)
+		want(t, ErrorOf(s.SignIn(t.Context(), in)), storage.ErrInvalid)
 		set(storage.MaxKey)
-		must(t, s.SignIn(t.Context(), in))
+		must(t, ErrorOf(s.SignIn(t.Context(), in)))
 
 		a := authorization(in)
 		a.Consent.ConnectorID, a.Consent.UserID, a.Consent.ClientID = id(storage.MaxKey), id(storage.MaxKey), id(storage.MaxKey+1)
@@ -89,7 +89,7 @@ var textTests = map[string]func(*testing.T, Database){
 		s := open(t)
 		in := signIn()
 		in.Session.UserAgent, in.Grant.UserAgent = "a\x00b\xffc", "\xff\xfe"
-		must(t, s.SignIn(t.Context(), in))
+		must(t, ErrorOf(s.SignIn(t.Context(), in)))
 		session, _, err := s.Session(t.Context(), in.Session.IDHash, epoch)
 		must(t, err)
 		equal(t, session.UserAgent, "a\uFFFDb\uFFFDc")
@@ -109,7 +109,7 @@ var textTests = map[string]func(*testing.T, Database){
 		for _, user := range []string{"ann", "Ann", "ann ", " ann", "änn", "a\u0308nn", ""} {
 			in := signIn()
 			in.Identity.UserID, in.Session.UserID, in.Identity.Name = user, user, "name of "+user
-			must(t, s.SignIn(t.Context(), in))
+			must(t, ErrorOf(s.SignIn(t.Context(), in)))
 			_, identity, err := s.Session(t.Context(), in.Session.IDHash, epoch)
 			must(t, err)
 			equal(t, identity, in.Identity)
