@@ -3,13 +3,16 @@ package saml_test
 import (
 	"bytes"
 	"compress/flate"
+	"context"
 	"errors"
 	"net/url"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/connector/saml"
 	"github.com/countersign/countersign/connector/saml/samltest"
 )
 
@@ -61,5 +64,22 @@ func TestExhausting(t *testing.T) {
 		if _, err := w.conn.Receive(t.Context(), form); !errors.Is(err, connector.ErrUpstream) {
 			t.Errorf("%s: error %v", name, err)
 		}
+	}
+}
+
+// Whoever comes while others keep all readers busy is told so in time, and is served
+// when they have gone.
+func TestReadersTakeTurns(t *testing.T) {
+	w := newWorld(t)
+	end := saml.Busy(w.conn)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	form := url.Values{"SAMLResponse": {samltest.Encode(samltest.Text(w.signed()))}, "RelayState": {"flow"}}
+	if _, err := w.conn.Receive(ctx, form); !errors.Is(err, connector.ErrUpstream) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while others are read: %v", err)
+	}
+	end()
+	if _, err := w.conn.Receive(t.Context(), form); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }

@@ -114,8 +114,8 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z
 
 // ReceiveSignedOut implements connector.SignOutReceiver. What it returns is the
 // request that is answered.
-func (c *Connector) ReceiveSignedOut(_ context.Context, m connector.Message) ([]byte, error) {
-	answered, err := c.logoutResponse(m)
+func (c *Connector) ReceiveSignedOut(ctx context.Context, m connector.Message) ([]byte, error) {
+	answered, err := c.logoutResponse(ctx, m)
 	if err != nil {
 		return nil, fmt.Errorf("%w: its logout response: %w", connector.ErrUpstream, err)
 	}
@@ -124,13 +124,13 @@ func (c *Connector) ReceiveSignedOut(_ context.Context, m connector.Message) ([]
 
 // SignedOut implements connector.SignOuter. That the answer came with the right
 // RelayState proves nothing.
-func (c *Connector) SignedOut(_ context.Context, a connector.Arrival) error {
+func (c *Connector) SignedOut(ctx context.Context, a connector.Arrival) error {
 	if len(a.Kept) != idBytes {
 		return fmt.Errorf("%w: there was no such departure", connector.ErrUpstream)
 	}
 	answered, err := string(a.Received), error(nil)
 	if a.Received == nil {
-		answered, err = c.logoutResponse(connector.Message{RawQuery: a.RawQuery})
+		answered, err = c.logoutResponse(ctx, connector.Message{RawQuery: a.RawQuery})
 	}
 	if err != nil {
 		return fmt.Errorf("%w: its logout response: %w", connector.ErrUpstream, err)
@@ -143,7 +143,7 @@ func (c *Connector) SignedOut(_ context.Context, a connector.Arrival) error {
 
 // logoutResponse reads an answer that says that the session has ended (SAML Core
 // 3.7.2), and returns which request it is to.
-func (c *Connector) logoutResponse(m connector.Message) (inResponseTo string, err error) {
+func (c *Connector) logoutResponse(ctx context.Context, m connector.Message) (inResponseTo string, err error) {
 	if c.cfg.SignOutURL == "" {
 		return "", errOff
 	}
@@ -151,7 +151,7 @@ func (c *Connector) logoutResponse(m connector.Message) (inResponseTo string, er
 	if err != nil {
 		return "", err
 	}
-	root, _, err := c.receive(p, samlResponse, m)
+	root, _, err := c.receive(ctx, p, samlResponse, m)
 	if err != nil {
 		return "", err
 	}

@@ -34,8 +34,8 @@ func (c *Connector) Asks(m connector.Message) bool {
 }
 
 // ReceiveSignOut implements connector.SignOutReceiver.
-func (c *Connector) ReceiveSignOut(_ context.Context, m connector.Message) (connector.SignOutRequest, error) {
-	r, state, p, err := c.asked(m)
+func (c *Connector) ReceiveSignOut(ctx context.Context, m connector.Message) (connector.SignOutRequest, error) {
+	r, state, p, err := c.asked(ctx, m)
 	if err != nil {
 		return connector.SignOutRequest{}, fmt.Errorf("%w: its logout request: %w", connector.ErrUpstream, err)
 	}
@@ -51,14 +51,14 @@ func (c *Connector) ReceiveSignOut(_ context.Context, m connector.Message) (conn
 }
 
 // asked reads and checks a request.
-func (c *Connector) asked(m connector.Message) (r logoutRequest, state string, p *provider, err error) {
+func (c *Connector) asked(ctx context.Context, m connector.Message) (r logoutRequest, state string, p *provider, err error) {
 	if c.cfg.SignOutURL == "" {
 		return r, "", nil, errOff
 	}
 	if p, err = c.known(); err != nil {
 		return r, "", nil, err
 	}
-	root, state, err := c.receive(p, samlRequest, m)
+	root, state, err := c.receive(ctx, p, samlRequest, m)
 	if err != nil {
 		return r, "", nil, err
 	}

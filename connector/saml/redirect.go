@@ -3,6 +3,7 @@ package saml
 import (
 	"bytes"
 	"compress/flate"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
@@ -36,9 +37,12 @@ const deflate = "urn:oasis:names:tc:SAML:2.0:bindings:URL-Encoding:DEFLATE"
 
 // receive returns the message of a redirect or a form, and its RelayState. It was
 // signed by the provider, or it is refused.
-func (c *Connector) receive(p *provider, parameter string, m connector.Message) (*etree.Element, string, error) {
+func (c *Connector) receive(ctx context.Context, p *provider, parameter string, m connector.Message) (root *etree.Element, state string, err error) {
 	if m.Form != nil {
-		root, err := c.posted(p, parameter, m.Form)
+		err = c.read(ctx, func() (err error) {
+			root, err = c.posted(p, parameter, m.Form)
+			return err
+		})
 		return root, m.Form.Get("RelayState"), err
 	}
 	deflated, state, err := signedRedirect(m.RawQuery, parameter, p.certificates, c.cfg.Now())
@@ -53,7 +57,7 @@ func (c *Connector) receive(p *provider, parameter string, m connector.Message) 
 	if len(raw) > maxLogout {
 		return nil, "", fmt.Errorf("it has more than %d bytes", maxLogout)
 	}
-	root, err := parse(raw)
+	root, err = parse(raw)
 	return root, state, err
 }
 

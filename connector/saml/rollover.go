@@ -25,7 +25,7 @@ func (c *Connector) response(ctx context.Context, raw []byte) (assertion, error)
 	if err != nil {
 		return assertion{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
 	}
-	a, err := read(raw, c.expected(p))
+	a, err := c.readResponse(ctx, raw, p)
 	if !errors.Is(err, errUnknownKey) || !c.fromMetadata() || !seemsFrom(raw, p.issuer) {
 		return a, err
 	}
@@ -35,7 +35,15 @@ func (c *Connector) response(ctx context.Context, raw []byte) (assertion, error)
 	if p, err = c.known(); err != nil {
 		return assertion{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
 	}
-	return read(raw, c.expected(p))
+	return c.readResponse(ctx, raw, p)
+}
+
+func (c *Connector) readResponse(ctx context.Context, raw []byte, p *provider) (a assertion, err error) {
+	err = c.read(ctx, func() (err error) {
+		a, err = read(raw, c.expected(p))
+		return err
+	})
+	return a, err
 }
 
 func (c *Connector) fromMetadata() bool { return c.cfg.MetadataURL != "" || c.cfg.MetadataFile != "" }

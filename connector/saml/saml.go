@@ -28,6 +28,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -111,6 +112,8 @@ type Connector struct {
 	// reread.
 	turn   chan struct{}
 	reread time.Time
+	// readers bounds the messages that are read at once.
+	readers chan struct{}
 }
 
 var (
@@ -138,7 +141,7 @@ func New(cfg Config) (*Connector, error) {
 	if cfg.SignOutURL != "" && cfg.Signing == nil {
 		return nil, errors.New("saml: SignOutURL needs Signing: messages of single logout have to be signed")
 	}
-	c := &Connector{cfg: cfg, turn: make(chan struct{}, 1)}
+	c := &Connector{cfg: cfg, turn: make(chan struct{}, 1), readers: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))}
 	if c.fromMetadata() {
 		c.failed(errors.New("the provider's metadata have not been read yet"))
 		return c, cfg.checkMetadata()
@@ -251,6 +254,19 @@ func (c *Connector) Receive(ctx context.Context, form url.Values) (connector.Rec
 		return connector.Receipt{}, fmt.Errorf("%w: encoding what was received: %w", connector.ErrUpstream, err)
 	}
 	return connector.Receipt{ID: a.ID, BelievedUntil: a.believedUntil(), Content: content}, nil
+}
+
+// read is for messages that anybody may post, and of which one that is made for it
+// takes a third of a second until it is refused. They take turns, so that a crowd of
+// them leaves a processor to everybody else.
+func (c *Connector) read(ctx context.Context, do func() error) error {
+	select {
+	case c.readers <- struct{}{}:
+		defer func() { <-c.readers }()
+		return do()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: too many messages are being read: %w", connector.ErrUpstream, ctx.Err())
+	}
 }
 
 // expected is what a response of the provider has to say now.
