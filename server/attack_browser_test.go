@@ -294,7 +294,17 @@ func TestHeadersOnTheWay(t *testing.T) {
 			look("an unknown client", http.MethodGet, w.request("client_id", "nobody"), nil)
 			look("nowhere", http.MethodGet, w.issuer+"/nowhere", nil)
 			look("outside", http.MethodGet, strings.TrimSuffix(w.issuer, "/dex")+"/other", nil)
-			look("a wrong method", http.MethodGet, w.issuer+"/token", nil)
+			look("a wrong method", http.MethodPut, w.issuer+"/", nil)
+			forProgram := w.once(p, http.MethodGet, w.issuer+"/token", nil)
+			for header, want := range map[string]string{
+				"Content-Security-Policy": "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+				"X-Content-Type-Options":  "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+				"Cross-Origin-Resource-Policy": "same-origin",
+			} {
+				if got := forProgram.Header.Get(header); got != want {
+					t.Errorf("an answer for a program: %s is %q, want %q", header, got, want)
+				}
+			}
 			home := look("home", http.MethodGet, w.issuer+"/", nil)
 			p.Header = http.Header{"Sec-Fetch-Site": {"cross-site"}}
 			submit("a foreign form", home)
