@@ -298,8 +298,7 @@ func TestHeadersOnTheWay(t *testing.T) {
 			forProgram := w.once(p, http.MethodGet, w.issuer+"/token", nil)
 			for header, want := range map[string]string{
 				"Content-Security-Policy": "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
-				"X-Content-Type-Options":  "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
-				"Cross-Origin-Resource-Policy": "same-origin",
+				"X-Content-Type-Options":  "nosniff", "Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin",
 			} {
 				if got := forProgram.Header.Get(header); got != want {
 					t.Errorf("an answer for a program: %s is %q, want %q", header, got, want)

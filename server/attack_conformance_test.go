@@ -50,7 +50,7 @@ func (p plan) tokens(who *person.Person, pairs ...string) answer {
 	if a.status != http.StatusOK {
 		p.t.Fatalf("%v: redeeming: %d %s", pairs, a.status, a.raw)
 	}
-	if a.header.Get("Cache-Control") != "no-store" || a.str("token_type") != "Bearer" {
+	if a.header.Get("Cache-Control") != "no-store" || a.header.Get("Pragma") != "no-cache" || a.str("token_type") != "Bearer" {
 		p.t.Errorf("token response: %v %s", a.header, a.raw)
 	}
 	return a

@@ -65,7 +65,7 @@ func TestRefresh(t *testing.T) {
 		before := claims(t, first.str("id_token"))
 		w.clock.advance(2 * time.Second)
 		a := w.goOn(first.str("refresh_token"))
-		if a.header.Get("Cache-Control") != "no-store" || a.str("token_type") != "Bearer" {
+		if a.header.Get("Cache-Control") != "no-store" || a.header.Get("Pragma") != "no-cache" || a.str("token_type") != "Bearer" {
 			t.Errorf("headers %v, token_type %q", a.header, a.str("token_type"))
 		}
 		after := claims(t, a.str("id_token"))

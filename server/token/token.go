@@ -200,6 +200,7 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 var (
 	typeJSON = []string{"application/json"}
 	noStore  = []string{"no-store"}
+	noCache  = []string{"no-cache"}
 )
 
 // writeJSON answers with what must not be cached (RFC 6749 section 5.1).
@@ -211,7 +212,7 @@ func writeJSON(w http.ResponseWriter, v any) error {
 		return fmt.Errorf("encoding the response: %w", err)
 	}
 	h := w.Header()
-	h["Content-Type"], h["Cache-Control"] = typeJSON, noStore
+	h["Content-Type"], h["Cache-Control"], h["Pragma"] = typeJSON, noStore, noCache
 	_, _ = w.Write(bytes.TrimSuffix(body.Bytes(), []byte("\n"))) // a client that went away is nobody's error
 	return nil
 }

@@ -47,7 +47,7 @@ func (s *Site) MachineHeaders(h http.Header) { maps.Copy(h, s.machine) }
 
 // ofWindows are the headers of PlainHeaders that programs do without. Who puts
 // such a response into a frame is stopped by the policy's frame-ancestors.
-var ofWindows = []string{"X-Frame-Options", "Cross-Origin-Opener-Policy", "Permissions-Policy"}
+var ofWindows = []string{"X-Frame-Options", "Cross-Origin-Opener-Policy", "Permissions-Policy", "Referrer-Policy"}
 
 // Headers sets what every response carries. Callers of Page need not call it;
 // everybody else who answers a browser does.

@@ -166,7 +166,7 @@ func TestMachineHeaders(t *testing.T) {
 	plain, machine := http.Header{}, http.Header{}
 	site.PlainHeaders(plain)
 	site.MachineHeaders(machine)
-	for _, name := range []string{"X-Frame-Options", "Cross-Origin-Opener-Policy", "Permissions-Policy"} {
+	for _, name := range []string{"X-Frame-Options", "Cross-Origin-Opener-Policy", "Permissions-Policy", "Referrer-Policy"} {
 		if plain.Get(name) == "" {
 			t.Errorf("%s is missing", name)
 		}
@@ -175,7 +175,7 @@ func TestMachineHeaders(t *testing.T) {
 	if diff := cmp.Diff(plain, machine); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if len(machine) > 6 { // Content-Type and X-Request-Id come
+	if len(machine) > 5 { // Content-Type, Pragma and X-Request-Id come
 		t.Errorf("%d headers", len(machine))
 	}
 }
