@@ -86,6 +86,21 @@ func (d *directory) do(ctx context.Context, why purpose, op func(*goldap.Conn) e
 	return fmt.Errorf("%w: %w: %w", connector.ErrUpstream, errNotAsked, err)
 }
 
+// asker does something at the directory.
+type asker func(ctx context.Context, why purpose, op func(*goldap.Conn) error) error
+
+// only is do at one host, while so many others are left.
+func (d *directory) only(h *host, left int) asker {
+	return func(ctx context.Context, why purpose, op func(*goldap.Conn) error) error {
+		sent := 0
+		err := d.attempt(ctx, h, left, why, &sent, op)
+		if hostFailed(err) {
+			return fmt.Errorf("%w: %w: %s: %w", connector.ErrUpstream, errNotAsked, h.address, err)
+		}
+		return err
+	}
+}
+
 // attempt asks one host. While others are left it has half of the time.
 func (d *directory) attempt(ctx context.Context, h *host, left int, why purpose, sent *int, op func(*goldap.Conn) error) error {
 	bounded, cancel := ctx, context.CancelFunc(func() {})

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	goldap "github.com/go-ldap/ldap/v3"
+
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/connector/ldap"
 	"github.com/countersign/countersign/connector/ldaptest"
@@ -188,4 +190,31 @@ func TestServiceAccountRefused(t *testing.T) {
 	if got := s.Operations(t, "Bind"); got != before+2 {
 		t.Errorf("%d binds after a while, %d before", got, before)
 	}
+}
+
+// Somebody whom only one of two hosts has is not gone: it lags behind, or the other
+// does. A host that does not answer says nothing.
+func TestHostsThatDoNotAgree(t *testing.T) {
+	t.Parallel()
+	servers := pair(t)
+	c := open(t, servers, byUID, patient)
+	who := login(t, c, "bob")
+	remove := func(i int) {
+		t.Helper()
+		servers[i].Do(t, func(l *goldap.Conn) error { return l.Del(goldap.NewDelRequest(ldaptest.PersonDN("bob"), nil)) })
+	}
+	refresh := func(when string, want error) {
+		t.Helper()
+		if _, err := c.Refresh(t.Context(), who); !errors.Is(err, want) {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	refresh("both have him", nil)
+	remove(0)
+	refresh("the second has him", connector.ErrUpstream)
+	remove(1)
+	refresh("neither has him", connector.ErrGone)
+	servers[1].Person(t, "bob", password)
+	servers[1].Kill()
+	refresh("the second is silent", connector.ErrGone)
 }

@@ -39,7 +39,7 @@ func (c *Connector) Login(ctx context.Context, username, password string) (conne
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	u := c.cfg.User
-	e, err := c.one(ctx, u.BaseDN, u.Scope.of(), equal(u.Filter, u.Username, username))
+	e, err := c.one(ctx, c.directory.do, u.BaseDN, u.Scope.of(), equal(u.Filter, u.Username, username))
 	if errors.Is(err, errNobody) {
 		return none, c.bindNobody(ctx, password)
 	}
@@ -87,9 +87,9 @@ var (
 )
 
 // one is the only entry that matches, errNobody, errSome or another error.
-func (c *Connector) one(ctx context.Context, base string, scope int, filter string) (*goldap.Entry, error) {
+func (c *Connector) one(ctx context.Context, ask asker, base string, scope int, filter string) (*goldap.Entry, error) {
 	var found []*goldap.Entry
-	err := c.directory.do(ctx, searches, func(conn *goldap.Conn) error {
+	err := ask(ctx, searches, func(conn *goldap.Conn) error {
 		result, err := conn.Search(goldap.NewSearchRequest(base, scope, goldap.NeverDerefAliases,
 			2, seconds(ctx), false, filter, c.attributes, nil))
 		if result != nil {
@@ -149,9 +149,9 @@ func (c *Connector) Refresh(ctx context.Context, before connector.Identity) (con
 	var none connector.Identity
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	e, err := c.byID(ctx, before.UserID)
+	e, err := c.byID(ctx, c.directory.do, before.UserID)
 	if errors.Is(err, errNobody) {
-		return none, fmt.Errorf("%w: no entry has %s %.100q", connector.ErrGone, c.cfg.User.IDAttr, before.UserID)
+		return none, c.goneEverywhere(ctx, before.UserID)
 	}
 	if err != nil {
 		return none, err
@@ -173,8 +173,31 @@ func (c *Connector) Refresh(ctx context.Context, before connector.Identity) (con
 	return who, nil
 }
 
+// goneEverywhere is what becomes of somebody whom one host does not have. A host that
+// lags behind has nobody whose account is new: as long as another one that answers
+// has them, none is believed.
+func (c *Connector) goneEverywhere(ctx context.Context, id string) error {
+	hosts, err := c.directory.inOrder(ctx)
+	if err != nil {
+		return err
+	}
+	for i, h := range hosts {
+		if len(hosts) == 1 || h.avoided() {
+			continue
+		}
+		if _, err := c.byID(ctx, c.directory.only(h, len(hosts)-1-i), id); err == nil {
+			return fmt.Errorf("%w: its hosts do not agree: %s has an entry with %s %.100q, another has none",
+				connector.ErrUpstream, h.address, c.cfg.User.IDAttr, id)
+		}
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("%w: no entry has %s %.100q", connector.ErrGone, c.cfg.User.IDAttr, id)
+}
+
 // byID finds an entry by what its id is.
-func (c *Connector) byID(ctx context.Context, id string) (*goldap.Entry, error) {
+func (c *Connector) byID(ctx context.Context, ask asker, id string) (*goldap.Entry, error) {
 	u := c.cfg.User
 	if id == "" {
 		return nil, errNobody
@@ -184,13 +207,13 @@ func (c *Connector) byID(ctx context.Context, id string) (*goldap.Entry, error) 
 		if filter == "" {
 			filter = "(objectClass=*)"
 		}
-		return c.one(ctx, id, goldap.ScopeBaseObject, filter)
+		return c.one(ctx, ask, id, goldap.ScopeBaseObject, filter)
 	}
 	value, err := raw(u.IDAttr, id)
 	if err != nil { // of another attribute, that idAttr was before
 		return nil, fmt.Errorf("%w: %w", connector.ErrCannotAsk, err)
 	}
-	return c.one(ctx, u.BaseDN, u.Scope.of(), equal(u.Filter, []string{u.IDAttr}, value))
+	return c.one(ctx, ask, u.BaseDN, u.Scope.of(), equal(u.Filter, []string{u.IDAttr}, value))
 }
 
 // has: the directory compares ids by rules of its own, such as without case; an
