@@ -161,10 +161,42 @@ func keycloakSAML(w *world, realm *keycloak.Realm) {
 	b.keycloak(keycloak.Bob)
 	b.approve()
 	b.wants(map[string]any{"email": "bob@example.org"})
+	w.keycloakSignsOut(b, realm, ways["sealed"])
 
 	w.await("maxAge is over", func() bool { return w.ended() })
 	if log := w.server.Log(); strings.Contains(log, "SAMLResponse") || strings.Contains(log, "ada@example.org") {
 		w.t.Error("an assertion is in the log")
+	}
+}
+
+// keycloakSignsOut signs Bob out here, which Keycloak hears of and confirms, and then
+// at Keycloak, which asks us: single logout, both ways, signed.
+func (w *world) keycloakSignsOut(b *tab, realm *keycloak.Realm, login string) {
+	w.t.Helper()
+	nobody := func(when string) {
+		w.t.Helper()
+		b.open(w.other.address("/login?prompt=none"))
+		if got := b.text("#error"); got != "login_required" {
+			w.t.Errorf("%s, the app heard %q", when, got)
+		}
+	}
+	b.open(w.issuer + "/")
+	b.click("form .button")
+	b.see("//h1[.='You are signed out']")
+	if page := b.text("main"); strings.Contains(page, "Keycloak") {
+		w.t.Errorf("Keycloak has not confirmed: %s", page)
+	}
+	nobody("after signing out here")
+
+	b.open(login)
+	b.keycloak(keycloak.Bob) // it asks who it is: its own session has ended, too
+	b.wants(map[string]any{"email": "bob@example.org"})
+	b.open(realm.URL + "/protocol/openid-connect/logout")
+	b.click("#kc-logout")
+	b.see("//*[contains(text(), 'You are logged out')]")
+	nobody("after signing out there")
+	if log := w.server.Log(); !strings.Contains(log, "logout_upstream=asked") {
+		w.t.Error("Keycloak has not asked")
 	}
 }
 
