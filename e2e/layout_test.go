@@ -124,10 +124,11 @@ func room(path string) string {
 // isTestHelp reports storagetest, connectortest and what is below them.
 func isTestHelp(path string) bool { return strings.HasSuffix(room(path), "test") }
 
-// isImplementation reports a storage engine or a connector.
+// isImplementation reports a storage engine or a connector: what is neither the
+// contract nor what several share.
 func isImplementation(path string) bool {
-	contracts := []string{"storage", "storage/migrate", "connector"}
-	return (in(path, "storage") || in(path, "connector")) && !slices.Contains(contracts, path) && !isTestHelp(path)
+	others := []string{"storage", "storage/migrate", "connector", "connector/upstream"}
+	return (in(path, "storage") || in(path, "connector")) && !slices.Contains(others, path) && !isTestHelp(path)
 }
 
 // The core is told the time.
@@ -170,6 +171,8 @@ func TestRulesOfDirection(t *testing.T) {
 		{"server/flow", module + "server/oauth", true},
 		{"server/keys", "github.com/go-jose/go-jose/v4", true},
 		{"server", module + "storage/sqlite", false},
+		{"connector/oidc", module + "connector/upstream", true},
+		{"connector/oidc", module + "connector/github", false},
 		{"server/flow", module + "connector/local", false},
 		{"server", module + "storage/storagetest", false},
 		{"server", module + "cmd/countersign", false},

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/connector/upstream"
 )
 
 // maxToken bounds each token that is kept, in bytes.
@@ -109,7 +110,7 @@ func (c *Connector) rotate(ctx context.Context, k kept) (kept, error) {
 		return k, fmt.Errorf("%w: GitHub does not take the refresh token any more: %.300q", connector.ErrGone, e.ErrorDescription)
 	}
 	if err != nil {
-		return k, fmt.Errorf("%w: refreshing: %w", connector.ErrUpstream, quiet(err))
+		return k, fmt.Errorf("%w: refreshing: %w", connector.ErrUpstream, upstream.Quiet(err))
 	}
 	next, err := c.keep(t)
 	if err != nil {

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/connector/upstream"
 )
 
 // maxToken bounds each token that is looked at or kept, in bytes.
@@ -28,14 +28,14 @@ func (c *Connector) Arrive(ctx context.Context, a connector.Arrival) (connector.
 	if len(a.Kept) != secretBytes || a.Received != nil {
 		return connector.Identity{}, fmt.Errorf("%w: there was no such departure", connector.ErrUpstream)
 	}
-	code, err := c.code(p, a.Query)
+	code, err := upstream.Code(a.Query, func(iss string) bool { return c.issued(p, iss) })
 	if err != nil {
 		return connector.Identity{}, err
 	}
 	s := secrets(a.Kept)
 	tokens, err := c.oauth2(p).Exchange(c.context(ctx), code, oauth2.VerifierOption(s.verifier()))
 	if err != nil {
-		return connector.Identity{}, fmt.Errorf("%w: redeeming the code: %w", connector.ErrUpstream, quiet(err))
+		return connector.Identity{}, fmt.Errorf("%w: redeeming the code: %w", connector.ErrUpstream, upstream.Quiet(err))
 	}
 	raw, _ := tokens.Extra("id_token").(string)
 	t, claims, err := c.verify(ctx, p, raw)
@@ -58,45 +58,18 @@ func (c *Connector) Arrive(ctx context.Context, a connector.Arrival) (connector.
 	return who, err
 }
 
-// code reads the authorization response (RFC 6749 section 4.1.2, RFC 9207).
-func (c *Connector) code(p *provider, q url.Values) (string, error) {
-	for _, name := range []string{"code", "error", "iss"} {
-		if len(q[name]) > 1 {
-			return "", fmt.Errorf("%w: %s occurs more than once", connector.ErrUpstream, name)
-		}
+// issued reports whether an authorization response that names this issuer, or none,
+// is of the provider (RFC 9207 section 2.4).
+func (c *Connector) issued(p *provider, iss string) bool {
+	if iss == "" {
+		return !p.IssInResponse
 	}
-	// RFC 9207 section 2.4: before anything else of the response is believed.
-	if iss := q.Get("iss"); iss != c.cfg.Issuer && iss != c.cfg.IssuerAlias && (iss != "" || p.IssInResponse) {
-		return "", fmt.Errorf("%w: the answer is of issuer %.100q (RFC 9207)", connector.ErrUpstream, iss)
-	}
-	switch code := q.Get("error"); code {
-	case "":
-	case "access_denied":
-		return "", connector.ErrTurnedBack
-	default:
-		return "", fmt.Errorf("%w: it answered %.100q: %.300q", connector.ErrUpstream, code, q.Get("error_description"))
-	}
-	if q.Get("code") == "" {
-		return "", fmt.Errorf("%w: it answered without a code", connector.ErrUpstream)
-	}
-	return q.Get("code"), nil
+	return iss == c.cfg.Issuer || iss == c.cfg.IssuerAlias
 }
 
 // context makes the libraries use our client.
 func (c *Connector) context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, oauth2.HTTPClient, c.cfg.Client)
-}
-
-// quiet keeps what a token endpoint answered out of the log: it may be tokens.
-func quiet(err error) error {
-	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-		status := 0
-		if e.Response != nil {
-			status = e.Response.StatusCode
-		}
-		return fmt.Errorf("status %d, error %.100q, %.300q", status, e.ErrorCode, e.ErrorDescription)
-	}
-	return err
 }
 
 // verify checks an id_token (OpenID Connect Core 1.0 section 3.1.3.7), and returns

@@ -16,14 +16,11 @@ import (
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/connector/upstream"
 )
 
 const (
-	// firstRetry and lastRetry are the waits between attempts to learn the
-	// provider's metadata, growing.
-	firstRetry = time.Second
-	lastRetry  = time.Minute
-	// refreshInterval is how often they are learnt again.
+	// refreshInterval is how often the provider's metadata are learnt again.
 	refreshInterval = time.Hour
 	// askTimeout bounds one attempt.
 	askTimeout = 10 * time.Second
@@ -62,27 +59,15 @@ func (c *Connector) ready() (*provider, error) {
 // Run implements connector.Background: it learns the provider's metadata until it
 // has them, and again every hour.
 func (c *Connector) Run(ctx context.Context) {
-	wait := firstRetry
-	for {
-		next := refreshInterval
-		if err := c.learn(ctx); err != nil && ctx.Err() == nil {
-			next, wait = wait, min(2*wait, lastRetry)
-			if c.provider.Load() == nil {
-				c.failed(err)
-			}
-			if next == firstRetry { // once
-				c.cfg.Logger.WarnContext(ctx, "an upstream does not answer as it should, people cannot sign in there until it does",
-					slog.String("issuer", c.cfg.Issuer), slog.Any("error", err))
-			}
-		} else if err == nil {
-			wait = firstRetry
+	upstream.Learn(ctx, refreshInterval, c.learn, func(err error, first bool) {
+		if c.provider.Load() == nil {
+			c.failed(err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(next):
+		if first {
+			c.cfg.Logger.WarnContext(ctx, "an upstream does not answer as it should, people cannot sign in there until it does",
+				slog.String("issuer", c.cfg.Issuer), slog.Any("error", err))
 		}
-	}
+	})
 }
 
 // learn fetches the metadata.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/connector/upstream"
 )
 
 // kept is the Secret of an Identity.
@@ -79,5 +80,5 @@ func refused(err error) error {
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok && e.ErrorCode == "invalid_grant" {
 		return fmt.Errorf("%w: the provider does not take the refresh token any more: %.300q", connector.ErrGone, e.ErrorDescription)
 	}
-	return fmt.Errorf("%w: refreshing: %w", connector.ErrUpstream, quiet(err))
+	return fmt.Errorf("%w: refreshing: %w", connector.ErrUpstream, upstream.Quiet(err))
 }

@@ -19,14 +19,13 @@ import (
 
 	crewjam "github.com/crewjam/saml"
 	xrv "github.com/mattermost/xml-roundtrip-validator"
+
+	"github.com/countersign/countersign/connector/upstream"
 )
 
 const (
-	// firstRetry and lastRetry are the waits between attempts to read the provider's
-	// metadata, growing.
-	firstRetry = time.Second
-	lastRetry  = time.Minute
-	// urlInterval and fileInterval are how often they are read again.
+	// urlInterval and fileInterval are how often the provider's metadata are read
+	// again.
 	urlInterval  = time.Hour
 	fileInterval = time.Minute
 	// askTimeout bounds one attempt.
@@ -98,24 +97,12 @@ func (c *Connector) Run(ctx context.Context) {
 	if c.cfg.MetadataFile != "" {
 		interval = fileInterval
 	}
-	wait := firstRetry
-	for {
-		next := interval
-		if err := c.learn(ctx); err != nil && ctx.Err() == nil {
-			next, wait = wait, min(2*wait, lastRetry)
-			c.failed(err)
-			if next == firstRetry { // once
-				c.cfg.Logger.WarnContext(ctx, "the metadata of an upstream cannot be read", slog.Any("error", err))
-			}
-		} else if err == nil {
-			wait = firstRetry
+	upstream.Learn(ctx, interval, c.learn, func(err error, first bool) {
+		c.failed(err)
+		if first {
+			c.cfg.Logger.WarnContext(ctx, "the metadata of an upstream cannot be read", slog.Any("error", err))
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(next):
-		}
-	}
+	})
 }
 
 // learn reads the metadata once.

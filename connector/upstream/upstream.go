@@ -1,4 +1,5 @@
-// Package upstream is how connectors speak HTTP to an upstream.
+// Package upstream is what connectors share that speak HTTP to an upstream: how they
+// ask it, go on asking until it answers, and read where OAuth 2.0 leads people back.
 //
 // It follows no redirects, reads only so much, and waits only so long. It refuses
 // old TLS and, unless the operator says otherwise, certificates that no authority
