@@ -218,3 +218,21 @@ func TestHostsThatDoNotAgree(t *testing.T) {
 	servers[1].Kill()
 	refresh("the second is silent", connector.ErrGone)
 }
+
+// Somebody who is deleted at one host and disabled at the other is gone, however
+// slowly the two find to each other.
+func TestHostsThatAgreeToRefuse(t *testing.T) {
+	t.Parallel()
+	nobody := scripted(t, func(id int64) []byte { return result(id, searchDone, 0, "") })
+	has := func(control string) string {
+		return scripted(t, func(id int64) []byte {
+			return append(entry(id, "uid=bob", "uid", "bob", "userAccountControl", control), result(id, searchDone, 0, "")...)
+		})
+	}
+	for control, want := range map[string]error{"512": connector.ErrUpstream, "514": connector.ErrGone} {
+		c := open(t, nil, byUID, patient, func(c *ldap.Config) { c.Hosts = []string{nobody, has(control)} })
+		if _, err := c.Refresh(t.Context(), connector.Identity{UserID: "bob"}); !errors.Is(err, want) {
+			t.Errorf("userAccountControl %s: %v", control, err)
+		}
+	}
+}

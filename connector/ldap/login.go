@@ -175,7 +175,7 @@ func (c *Connector) Refresh(ctx context.Context, before connector.Identity) (con
 
 // goneEverywhere is what becomes of somebody whom one host does not have. A host that
 // lags behind has nobody whose account is new: as long as another one that answers
-// has them, none is believed.
+// lets them in, none is believed.
 func (c *Connector) goneEverywhere(ctx context.Context, id string) error {
 	hosts, err := c.directory.inOrder(ctx)
 	if err != nil {
@@ -185,7 +185,7 @@ func (c *Connector) goneEverywhere(ctx context.Context, id string) error {
 		if len(hosts) == 1 || h.avoided() {
 			continue
 		}
-		if _, err := c.byID(ctx, c.directory.only(h, len(hosts)-1-i), id); err == nil {
+		if e, err := c.byID(ctx, c.directory.only(h, len(hosts)-1-i), id); err == nil && blocked(e, c.cfg.Now()) == "" {
 			return fmt.Errorf("%w: its hosts do not agree: %s has an entry with %s %.100q, another has none",
 				connector.ErrUpstream, h.address, c.cfg.User.IDAttr, id)
 		}
