@@ -15,7 +15,7 @@ import (
 // others nothing; where its name is not, there is no limit. No indexed column
 // changes, so that the new version of the row stays on its page (heap-only
 // tuple).
-var rotate = hot{"rotate_grant", `
+var rotate = newHot("rotate_grant", `
 	UPDATE grants g SET generation = $4, refreshed_at = $5, refreshed_user_agent = $7, refreshed_ip_address = $8
 	FROM identities i
 	WHERE g.id = $1 AND g.client_id = $2 AND g.generation = $3
@@ -25,8 +25,8 @@ var rotate = hot{"rotate_grant", `
 		AND i.checked_at > coalesce(($10::timestamptz[])[array_position($9::text[], i.connector_id)], '-infinity')
 	RETURNING g.connector_id, g.user_id, g.sid, g.scopes, g.auth_time, g.acr, g.amr, g.code_redeemed_at, g.expires_at,
 		i.name, i.preferred_username, i.email, i.email_verified, i.groups, i.checked_at, i.expires_at`,
-	[]uint32{pgtype.UUIDOID, pgtype.TextOID, pgtype.Int8OID, pgtype.Int8OID, pgtype.TimestamptzOID, pgtype.TimestamptzOID,
-		pgtype.TextOID, pgtype.TextOID, pgtype.TextArrayOID, pgtype.TimestamptzArrayOID}}
+	pgtype.UUIDOID, pgtype.TextOID, pgtype.Int8OID, pgtype.Int8OID, pgtype.TimestamptzOID, pgtype.TimestamptzOID,
+	pgtype.TextOID, pgtype.TextOID, pgtype.TextArrayOID, pgtype.TimestamptzArrayOID)
 
 // RotateGrant implements storage.Grants, in one statement. Whoever waits for
 // another one's rotation or revocation looks at the row again afterwards.
@@ -54,7 +54,7 @@ func (s *Store) RotateGrant(ctx context.Context, in storage.Rotation) (storage.G
 	p.text(connectors)
 	p.text(limits)
 	err := s.transition(ctx, "rotating a grant", func(ctx context.Context, conn *pgx.Conn) error {
-		found, err := s.row(ctx, conn, &rotate, p, func(w *wire) error { return rotated(w, &g, &i) })
+		found, err := s.row(ctx, conn, rotate, p, func(w *wire) error { return rotated(w, &g, &i) })
 		if err == nil && !found {
 			return storage.ErrConflict
 		}
