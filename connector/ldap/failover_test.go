@@ -193,7 +193,7 @@ func TestServiceAccountRefused(t *testing.T) {
 }
 
 // Somebody whom only one of two hosts has is not gone: it lags behind, or the other
-// does. A host that does not answer says nothing.
+// does. Nor is he while a host gives no answer for the first time; then it is left out.
 func TestHostsThatDoNotAgree(t *testing.T) {
 	t.Parallel()
 	servers := pair(t)
@@ -216,7 +216,8 @@ func TestHostsThatDoNotAgree(t *testing.T) {
 	refresh("neither has him", connector.ErrGone)
 	servers[1].Person(t, "bob", password)
 	servers[1].Kill()
-	refresh("the second is silent", connector.ErrGone)
+	refresh("the second is silent", connector.ErrUpstream)
+	refresh("the second is still silent", connector.ErrGone)
 }
 
 // Somebody who is deleted at one host and disabled at the other is gone, however

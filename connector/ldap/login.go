@@ -175,7 +175,8 @@ func (c *Connector) Refresh(ctx context.Context, before connector.Identity) (con
 
 // goneEverywhere is what becomes of somebody whom one host does not have. A host that
 // lags behind has nobody whose account is new: as long as another one that answers
-// lets them in, none is believed.
+// lets them in, none is believed. One that gives no answer may be that one: it is left
+// out when it is asked again, so that it does not keep somebody here for long.
 func (c *Connector) goneEverywhere(ctx context.Context, id string) error {
 	hosts, err := c.directory.inOrder(ctx)
 	if err != nil {
@@ -185,12 +186,15 @@ func (c *Connector) goneEverywhere(ctx context.Context, id string) error {
 		if len(hosts) == 1 || h.avoided() {
 			continue
 		}
-		if e, err := c.byID(ctx, c.directory.only(h, len(hosts)-1-i), id); err == nil && blocked(e, c.cfg.Now()) == "" {
+		e, err := c.byID(ctx, c.directory.only(h, len(hosts)-1-i), id)
+		switch {
+		case errors.Is(ctx.Err(), context.Canceled):
+			return ctx.Err()
+		case errors.Is(err, errNotAsked):
+			return err
+		case err == nil && blocked(e, c.cfg.Now()) == "":
 			return fmt.Errorf("%w: its hosts do not agree: %s has an entry with %s %.100q, another has none",
 				connector.ErrUpstream, h.address, c.cfg.User.IDAttr, id)
-		}
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return ctx.Err()
 		}
 	}
 	return fmt.Errorf("%w: no entry has %s %.100q", connector.ErrGone, c.cfg.User.IDAttr, id)
