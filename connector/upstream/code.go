@@ -12,8 +12,9 @@ import (
 
 // Code reads an authorization response (RFC 6749 section 4.1.2, RFC 9207) and returns
 // its code. issued reports whether the upstream that was asked is the issuer that the
-// response names, "" if it has no iss; an empty one is nobody's. The error is or wraps connector.ErrTurnedBack,
-// when the person or the upstream said no, or connector.ErrUpstream.
+// response names, "" if it has no iss; an empty one is nobody's. The error is or wraps
+// connector.ErrTurnedBack, when the person or the upstream said no, or
+// connector.ErrUpstream.
 func Code(q url.Values, issued func(iss string) bool) (string, error) {
 	for _, name := range []string{"code", "error", "iss"} {
 		if len(q[name]) > 1 {

@@ -53,7 +53,8 @@ var held = make(chan *os.File, last-first)
 
 // reserve locks the file of a port until the process ends.
 func reserve(file string) error {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDONLY, 0o666)
+	// The folder is everybody's: whoever put a link there may not choose the file.
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDONLY|syscall.O_NOFOLLOW, 0o666)
 	if err != nil {
 		return err
 	}
