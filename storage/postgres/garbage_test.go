@@ -10,7 +10,6 @@ import (
 
 	"github.com/countersign/countersign/storage"
 	"github.com/countersign/countersign/storage/postgres"
-	"github.com/countersign/countersign/storage/storagetest"
 	"github.com/countersign/countersign/storage/storagetest/pgcluster"
 )
 
@@ -58,62 +57,6 @@ func TestEveryTableThatExpiresIsCollected(t *testing.T) {
 		WHERE schemaname = current_schema AND indexdef LIKE '% (expires_at)' ORDER BY 1`)
 	if diff := cmp.Diff(expected, indexed); diff != "" {
 		t.Errorf("without an index on expires_at:\n%s", diff)
-	}
-}
-
-// What the hot path changes is in no index, so that it writes none (heap-only
-// tuples). The expiry of a grant is, and rotation does not touch it.
-func TestRotationIsHeapOnly(t *testing.T) {
-	dsn := pgcluster.Schema(t)
-	s := open(t, postgres.Config{DSN: dsn, MaxOpenConns: 1})
-	in, now := storagetest.Valid()
-	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: now, ExpiresAt: now.AddDate(0, 1, 0)}); err != nil {
-		t.Fatal(err)
-	}
-	conn := connect(t, dsn)
-	updates := func() (all, heapOnly int) {
-		t.Helper()
-		// The counts of a connection are sent when it ends its work.
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		s = open(t, postgres.Config{DSN: dsn, MaxOpenConns: 1})
-		err := conn.QueryRow(t.Context(), `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
-			WHERE schemaname = current_schema AND relname = 'grants'`).Scan(&all, &heapOnly)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return all, heapOnly
-	}
-	awaitUpdates := func(n int) (all, heapOnly int) {
-		t.Helper()
-		deadline := time.Now().Add(time.Minute)
-		for all, heapOnly = updates(); all < n; all, heapOnly = updates() {
-			if time.Now().After(deadline) {
-				t.Fatalf("%d updates are counted, not %d", all, n)
-			}
-		}
-		return all, heapOnly
-	}
-	before, heapOnlyBefore := awaitUpdates(1)
-	const rotations = 200
-	generation := in.Grant.Generation
-	for range rotations {
-		_, _, err := s.RotateGrant(t.Context(), storage.Rotation{
-			ID: in.Grant.ID, ClientID: in.Grant.ClientID, Generation: generation, Next: generation + 1,
-			Now: now.Add(time.Minute), UserAgent: "agent", IPAddress: "192.0.2.1",
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		generation++
-	}
-	all, heapOnly := awaitUpdates(before + rotations)
-	if all-before != rotations || heapOnly-heapOnlyBefore < rotations*95/100 {
-		t.Errorf("%d of %d rotations were heap-only", heapOnly-heapOnlyBefore, all-before)
 	}
 }
 
