@@ -10,7 +10,7 @@ import (
 )
 
 func newGitHub(c config.GitHub) (*github.Connector, error) {
-	var trust upstream.TLS
+	trust := upstream.TLS{CertFile: c.ClientCert, KeyFile: c.ClientKey}
 	if c.RootCA != "" {
 		trust.RootCAs = []string{c.RootCA}
 	}

@@ -33,7 +33,8 @@ type TLS struct {
 	// RootCAData such certificates themselves. Without any, the system's.
 	RootCAs    []string
 	RootCAData []byte
-	// CertFile and KeyFile are PEM files of our own certificate. Optional.
+	// CertFile and KeyFile are PEM files of our own certificate. They are read again
+	// for each connection, so that a renewed one needs no restart. Optional.
 	CertFile, KeyFile string
 	// InsecureSkipVerify believes everybody.
 	InsecureSkipVerify bool
@@ -65,11 +66,11 @@ func (t TLS) Config() (*tls.Config, error) {
 		return nil, errors.New("a client certificate needs both the certificate and the key")
 	}
 	if t.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
+		p := &pair{certFile: t.CertFile, keyFile: t.KeyFile}
+		if err := p.read(); err != nil {
 			return nil, fmt.Errorf("reading the client certificate: %w", err)
 		}
-		c.Certificates = []tls.Certificate{pair}
+		c.GetClientCertificate = p.certificate
 	}
 	return c, nil
 }

@@ -71,10 +71,15 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 func pemOf(t *testing.T, kind string, der []byte) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "x.pem")
+	replace(t, file, kind, der)
+	return file
+}
+
+func replace(t *testing.T, file, kind string, der []byte) {
+	t.Helper()
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return file
 }
 
 func TestTrust(t *testing.T) {
@@ -113,29 +118,74 @@ func TestOldTLSIsRefused(t *testing.T) {
 	}
 }
 
-func TestClientCertificate(t *testing.T) {
-	t.Parallel()
+// certified is a new certificate of that serial number, and its key, in DER.
+func certified(t *testing.T, serial int64) (cert, private []byte) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(7), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
+	if cert, err = x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key); err != nil {
 		t.Fatal(err)
 	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
+	if private, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
 		t.Fatal(err)
 	}
+	return cert, private
+}
+
+// A certificate that was renewed is shown at the next connection; while only one of
+// its files is there, and when they are nonsense, it is the one before.
+func TestClientCertificate(t *testing.T) {
+	t.Parallel()
 	seen := make(chan int64, 1)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.TLS.PeerCertificates[0].SerialNumber.Int64() }))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close") // the next request is a connection of its own
+		seen <- r.TLS.PeerCertificates[0].SerialNumber.Int64()
+	}))
 	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
 	s.StartTLS()
 	defer s.Close()
-	c := client(t, upstream.TLS{InsecureSkipVerify: true, CertFile: pemOf(t, "CERTIFICATE", der), KeyFile: pemOf(t, "PRIVATE KEY", private)})
-	if _, _, err := get(t, c, s.URL); err != nil || <-seen != 7 {
-		t.Errorf("%v", err)
+	cert, private := certified(t, 7)
+	certFile, keyFile := pemOf(t, "CERTIFICATE", cert), pemOf(t, "PRIVATE KEY", private)
+	c := client(t, upstream.TLS{InsecureSkipVerify: true, CertFile: certFile, KeyFile: keyFile})
+	shows := func(serial int64) {
+		t.Helper()
+		if _, _, err := get(t, c, s.URL); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-seen; got != serial {
+			t.Errorf("certificate %d is shown, not %d", got, serial)
+		}
+	}
+	shows(7)
+	renewed, newKey := certified(t, 8)
+	replace(t, certFile, "CERTIFICATE", renewed)
+	shows(7)
+	replace(t, keyFile, "PRIVATE KEY", newKey)
+	shows(8)
+	replace(t, keyFile, "JUNK", nil)
+	shows(8)
+}
+
+// A server that names authorities of which ours is none is told of no certificate.
+func TestClientCertificateIsShownToNobodyElse(t *testing.T) {
+	t.Parallel()
+	seen := make(chan int, 1)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- len(r.TLS.PeerCertificates) }))
+	other := x509.NewCertPool()
+	other.AddCert(&x509.Certificate{Raw: []byte("c"), RawSubject: []byte("another authority")})
+	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, ClientCAs: other}
+	s.StartTLS()
+	defer s.Close()
+	cert, private := certified(t, 7)
+	c := client(t, upstream.TLS{InsecureSkipVerify: true, CertFile: pemOf(t, "CERTIFICATE", cert), KeyFile: pemOf(t, "PRIVATE KEY", private)})
+	if _, _, err := get(t, c, s.URL); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-seen; n != 0 {
+		t.Errorf("%d certificates are shown to a server that does not want them", n)
 	}
 }
 

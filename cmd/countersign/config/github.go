@@ -22,6 +22,10 @@ type GitHub struct {
 	HostName string `mapstructure:"hostName"`
 	// RootCA is a file with the authorities to believe instead of the system's.
 	RootCA string `mapstructure:"rootCA"`
+	// ClientCert and ClientKey are files of our own certificate, for a GitHub
+	// Enterprise behind a proxy that wants one. Read again for each connection.
+	ClientCert string `mapstructure:"clientCert"`
+	ClientKey  string `mapstructure:"clientKey"`
 	// TeamNameField says what a team is called in groups. Default: name.
 	TeamNameField string `mapstructure:"teamNameField"`
 	// LoadAllGroups takes all organizations and teams for groups, when none is
@@ -66,10 +70,17 @@ func (c *checker) github(path string, g *GitHub) {
 		c.problem(path+".hostName", "%q is no host: write a name such as github.example.com, without https:// and path", clip(g.HostName))
 	}
 	c.readable(path+".rootCA", g.RootCA)
-	if g.RootCA != "" && g.HostName == "" {
-		c.problem(path+".rootCA", "does nothing at github.com: add hostName, or remove it")
-	}
+	c.onlyEnterprise(path+".rootCA", g.RootCA, g.HostName)
+	c.onlyEnterprise(path+".clientCert", g.ClientCert, g.HostName)
 	if domain := strings.ReplaceAll(strings.ToLower(g.PreferredEmailDomain), "*", "x"); domain != "" && !domainName.MatchString(domain) || strings.HasSuffix(g.PreferredEmailDomain, "*") {
 		c.problem(path+".preferredEmailDomain", "%q is no domain: write what stands behind the @, such as example.com or *.example.com", clip(g.PreferredEmailDomain))
+	}
+	c.trust(path, nil, g.ClientCert, g.ClientKey) // last: it may find fault with the whole
+}
+
+// onlyEnterprise reports a file that github.com has no use for.
+func (c *checker) onlyEnterprise(path, file, hostName string) {
+	if file != "" && hostName == "" {
+		c.problem(path, "does nothing at github.com: add hostName, or remove it")
 	}
 }
