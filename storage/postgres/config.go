@@ -56,7 +56,8 @@ type Config struct {
 type SSL struct {
 	// Mode is libpq's sslmode. Default: verify-full, the strictest.
 	Mode string
-	// CAFile, KeyFile and CertFile are paths of PEM files.
+	// CAFile, KeyFile and CertFile are paths of PEM files. They are read again for
+	// each connection.
 	CAFile   string
 	KeyFile  string
 	CertFile string
@@ -113,6 +114,7 @@ func (c Config) pool() (*pgxpool.Config, error) {
 	}
 	pool.MaxConnLifetimeJitter = pool.MaxConnLifetime / 10 // replicas do not reconnect all at once
 	pool.ConnConfig.Tracer = c.Tracer
+	pool.BeforeConnect = (&renewed{dsn: dsn}).beforeConnect
 	// A statement that is given up is cancelled on the server too, so that
 	// requests that go away do not leave work or a closed connection behind.
 	pool.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
