@@ -217,8 +217,18 @@ func TestHostHeaders(t *testing.T) {
 // Only the methods of the table do anything; the others say which those are, and
 // TRACE echoes nothing (cross-site tracing).
 func TestMethods(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, "sqlite")
+	t.Run("scripts may come", func(t *testing.T) {
+		t.Parallel()
+		// What is no preflight is refused all the same (RFC 6749 section 3.2: POST).
+		methods(t, newWorld(t, "sqlite", func(c *server.Config) { c.AllowedOrigins = []string{"*"} }))
+	})
+	t.Run("scripts may not come", func(t *testing.T) {
+		t.Parallel()
+		methods(t, newWorld(t, "sqlite"))
+	})
+}
+
+func methods(t *testing.T, w *world) {
 	p := w.browser()
 	login := w.get(p, w.request())
 	for path, allowed := range map[string][]string{
@@ -281,6 +291,14 @@ func TestCORS(t *testing.T) {
 						}
 					}
 				}
+			}
+		}
+		// RFC 8414 section 3.1: the same document at its other address.
+		for method, status := range map[string]int{"GET": 200, "POST": 405, "OPTIONS": 204} {
+			resp := w.raw(method+" /.well-known/oauth-authorization-server/dex HTTP/1.1", "Host: "+w.host(), "Origin: "+origin,
+				"Access-Control-Request-Method: GET", "Content-Length: 0")
+			if got := resp.Header.Get("Access-Control-Allow-Origin"); resp.StatusCode != status || got != origin {
+				t.Errorf("%s of the metadata beside the issuer: %d, Access-Control-Allow-Origin %q", method, resp.StatusCode, got)
 			}
 		}
 		for _, path := range forPeople {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/e2e/person"
 	"github.com/countersign/countersign/server"
 )
@@ -72,6 +74,30 @@ func (w *world) signedIn(p *person.Person) bool {
 func unsigned(token string) string {
 	parts := strings.Split(token, ".")
 	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","kid":"x","typ":"JWT"}`)) + "." + parts[1] + "."
+}
+
+// The id_token of somebody in many groups is large, and as good a hint as any.
+func TestHintOfManyGroups(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "sqlite", withBye, func(c *server.Config) {
+		c.Connectors[0].Accept = func(who connector.Identity) (connector.Identity, error) {
+			for i := range 400 {
+				who.Groups = append(who.Groups, fmt.Sprintf("CN=Project %03d Contributors,OU=Groups", i))
+			}
+			return who, nil
+		}
+	})
+	p := w.browser()
+	hint := w.hint(p)
+	if len(hint) < 20<<10 {
+		t.Fatalf("the hint has %d bytes only", len(hint))
+	}
+	if back := w.response(w.get(p, w.request("prompt", "none", "id_token_hint", hint))); back.Get("code") == "" {
+		t.Errorf("with prompt=none: %v", back)
+	}
+	if page := w.get(p, w.logout("id_token_hint", hint, "post_logout_redirect_uri", bye)); !leaves(page) || w.signedIn(p) {
+		t.Errorf("signing out: %d at %s", page.Status, page.URL.Path)
+	}
 }
 
 // The OpenID Connect RP-Initiated Logout test plan, each module by its name.

@@ -46,7 +46,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	var err error
 	p.keys, err = keys.New(keys.Config{
 		Store: s.cfg.Store, Keyring: keyring, Algorithms: s.signingAlgs(),
-		RotationPeriod: s.cfg.KeyRotation, MaxTokenLifetime: s.maxTokenLifetime(),
+		RotationPeriod: s.cfg.KeyRotation, MaxTokenLifetime: oauth.LongestToken(s.cfg.Policy, s.cfg.Clients),
 		Now: s.cfg.Now, Random: s.cfg.Random, Logger: s.cfg.Logger, Audit: s.cfg.Audit,
 	})
 	if err != nil {

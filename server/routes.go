@@ -130,34 +130,63 @@ func atLogout(h func(*logout.Endpoint, http.ResponseWriter, *http.Request) error
 func (s *Server) newHandler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	s.audiences = make(map[string]audience)
-	allowed := make(map[string][]string)
-	readers := make(map[string]audience)
+	addresses := make(map[string]route) // all methods of an address together
 	for _, rt := range s.routes() {
-		h, err := s.guard(rt)
-		if err != nil {
-			return nil, err
+		for _, at := range s.addresses(rt.path) {
+			if err := s.mount(mux, at, rt); err != nil {
+				return nil, err
+			}
+			together := rt
+			together.methods = strings.TrimSpace(addresses[at].methods + " " + rt.methods)
+			addresses[at] = together
 		}
-		methods := strings.Fields(rt.methods)
-		if rt.access == scripts && len(s.cfg.AllowedOrigins) > 0 { // for preflights
-			methods = append(methods, http.MethodOptions)
-		}
-		for _, m := range methods {
-			pattern := m + " " + s.base() + rt.path
-			s.audiences[pattern] = rt.errors
-			mux.Handle(pattern, h)
-		}
-		allowed[rt.path] = append(allowed[rt.path], methods...)
-		readers[rt.path] = rt.errors
 	}
-	for path, methods := range allowed {
-		mux.Handle(s.base()+path, s.methodNotAllowed(methods, readers[path]))
+	readers := make(map[string]audience)
+	for at, rt := range addresses {
+		mux.Handle(at, s.notTaken(rt))
+		readers[at] = rt.errors
 	}
 	s.mountPlain(mux)
 	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(readers, s.postsStay(mux))))), nil
 }
 
-// methodNotAllowed answers what none of the methods of a path took (RFC 9110
-// section 15.5.6).
+// addresses are where a path of the table is: under the issuer, and, for one of
+// them, also where RFC 8414 section 3.1 looks for it: the well-known part goes
+// between host and path.
+func (s *Server) addresses(path string) []string {
+	all := []string{s.base() + path}
+	if path == pathServerMetadata && s.base() != "" {
+		all = append(all, pathServerMetadata+s.base())
+	}
+	return all
+}
+
+// mount serves a line of the table at an address.
+func (s *Server) mount(mux *http.ServeMux, at string, rt route) error {
+	h, err := s.guard(rt)
+	if err != nil {
+		return err
+	}
+	for m := range strings.FieldsSeq(rt.methods) {
+		pattern := m + " " + at
+		s.audiences[pattern] = rt.errors
+		mux.Handle(pattern, h)
+	}
+	return nil
+}
+
+// notTaken answers what none of the methods of an address took: preflights, where
+// scripts may come, and refusals.
+func (s *Server) notTaken(rt route) http.Handler {
+	methods := strings.Fields(rt.methods)
+	h := s.methodNotAllowed(methods, rt.errors)
+	if rt.access == scripts {
+		h = request.CORS(s.cfg.AllowedOrigins, methods...)(h)
+	}
+	return h
+}
+
+// methodNotAllowed says which methods an address takes (RFC 9110 section 15.5.6).
 func (s *Server) methodNotAllowed(methods []string, who audience) http.Handler {
 	slices.Sort(methods)
 	allow := strings.Join(slices.Compact(methods), ", ")
@@ -214,16 +243,6 @@ func (s *Server) mountPlain(mux *http.ServeMux) {
 	mux.Handle("GET "+base+pathHealth, telemetry.Alive())
 	mux.Handle("GET "+base+pathReady, s.cfg.Readiness.PublicHandler())
 	if base != "" {
-		// RFC 8414 section 3.1: the well-known part goes between host and path.
-		pattern := "GET " + pathServerMetadata + base
-		s.audiences[pattern] = forClients
-		mux.Handle(pattern, s.entry.Handle(func(w http.ResponseWriter, r *http.Request) error {
-			p := s.provider.Load()
-			if p == nil {
-				return errNotReady
-			}
-			return p.discovery(w, r)
-		}))
 		toIssuer := http.RedirectHandler(base+"/", http.StatusSeeOther)
 		mux.Handle("GET "+base, toIssuer)
 		mux.Handle(base, s.methodNotAllowed([]string{http.MethodGet}, forPeople))
@@ -257,11 +276,11 @@ func (s *Server) postsStay(mux http.Handler) http.Handler {
 }
 
 // withHeaders gives every response the headers of one that is no page; pages
-// replace them by their own. readers are who reads what comes from a path.
+// replace them by their own. readers are who reads what comes from an address.
 func (s *Server) withHeaders(readers map[string]audience, next http.Handler) http.Handler {
 	machines := map[string]bool{}
-	for path, who := range readers {
-		machines[s.base()+path] = who != forPeople
+	for at, who := range readers {
+		machines[at] = who != forPeople
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if machines[r.URL.Path] {

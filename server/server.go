@@ -172,15 +172,6 @@ func (s *Server) signingAlgs() []string {
 	return algs
 }
 
-// maxTokenLifetime is the longest that anything signed is valid.
-func (s *Server) maxTokenLifetime() time.Duration {
-	longest := max(s.cfg.Policy.IDTokenLifetime, s.cfg.Policy.AccessTokenLifetime, oauth.LogoutTokenLifetime)
-	for _, c := range s.cfg.Clients {
-		longest = max(longest, c.IDTokenLifetime)
-	}
-	return longest
-}
-
 // keyring makes the keyring of the configured secrets, or of the stored one.
 func (s *Server) keyring(ctx context.Context) (*seal.Keyring, error) {
 	if len(s.cfg.Secrets) > 0 {

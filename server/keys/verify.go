@@ -13,8 +13,10 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// MaxTokenBytes is the largest token Verify looks at.
-const MaxTokenBytes = 16 << 10
+// MaxTokenBytes is the largest token Verify looks at. The id_token of somebody in
+// thousands of groups is among those that we make; what requests may hold is
+// bounded before.
+const MaxTokenBytes = 1 << 20
 
 // ErrInvalidToken is returned for every token that we did not sign, or not as
 // the expected type. The wrapped detail is for the log.

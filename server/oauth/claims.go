@@ -138,6 +138,16 @@ func IDTokenLifetime(p Policy, client storage.Client) time.Duration {
 	return p.IDTokenLifetime
 }
 
+// LongestToken is the lifetime of the longest-lived token that is signed for any of
+// the clients: the key that signed it must be kept for as long.
+func LongestToken(p Policy, clients []storage.Client) time.Duration {
+	longest := max(p.IDTokenLifetime, p.AccessTokenLifetime, LogoutTokenLifetime)
+	for _, c := range clients {
+		longest = max(longest, IDTokenLifetime(p, c))
+	}
+	return longest
+}
+
 // SigningAlg is the algorithm for the client's id_tokens.
 func SigningAlg(p Policy, client storage.Client) string {
 	if client.IDTokenSigningAlg != "" {

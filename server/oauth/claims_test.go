@@ -174,3 +174,21 @@ func TestPerClientSettings(t *testing.T) {
 		t.Errorf("client's algorithm: %v", got)
 	}
 }
+
+// A key verifies until the last token that it signed has ended, whichever that is.
+func TestLongestToken(t *testing.T) {
+	for _, test := range []struct {
+		id, access, client, want time.Duration
+	}{
+		{time.Hour, time.Minute, 0, time.Hour},
+		{time.Minute, time.Hour, 0, time.Hour},
+		{time.Hour, time.Hour, 24 * time.Hour, 24 * time.Hour},
+		{time.Hour, time.Hour, time.Minute, time.Hour},
+		{time.Minute, time.Minute, time.Minute, oauth.LogoutTokenLifetime},
+	} {
+		p := oauth.Policy{IDTokenLifetime: test.id, AccessTokenLifetime: test.access}
+		if got := oauth.LongestToken(p, []storage.Client{{IDTokenLifetime: test.client}, {}}); got != test.want {
+			t.Errorf("%+v: got %s", test, got)
+		}
+	}
+}

@@ -78,16 +78,13 @@ func CheckOrigin(origin string) error {
 		return nil
 	}
 	u, err := url.Parse(origin)
-	if err != nil || u.Scheme == "" || u.Host == "" {
-		return fmt.Errorf("origin %q is not scheme://host[:port]", origin)
-	}
-	if strings.Contains(u.Host, "*") {
-		return fmt.Errorf("origin %q has a wildcard, origins are compared exactly", origin)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Contains(u.Host, "*") {
+		return fmt.Errorf("%q is no origin: write it as browsers do, such as https://app.example.com", origin)
 	}
 	want := strings.ToLower(u.Scheme + "://" + u.Host)
 	want = strings.TrimSuffix(want, map[string]string{"https": ":443", "http": ":80"}[u.Scheme])
 	if origin != want {
-		return fmt.Errorf("origin %q never matches, browsers send %q", origin, want)
+		return fmt.Errorf("%q never matches: browsers send %q", origin, want)
 	}
 	return nil
 }

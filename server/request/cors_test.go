@@ -92,7 +92,7 @@ func TestCORSPreflight(t *testing.T) {
 	}
 }
 
-// OPTIONS that is no preflight is for the handler to answer.
+// OPTIONS that is no preflight is for whoever is wrapped to refuse.
 func TestOptionsWithoutPreflight(t *testing.T) {
 	r, _ := http.NewRequest(http.MethodOptions, corsServer(t, "*"), nil)
 	if _, body := do(t, r); body != "served" {

@@ -222,6 +222,7 @@ func TestWarnings(t *testing.T) {
 		{"public, one token for ever", minimal + "staticClients: [{id: a, public: true, refreshTokens: {disableRotation: true}}]", "staticClients[0]: is public and its refresh tokens do not rotate"},
 		{"public, as the server says", minimal + "expiry: {refreshTokens: {disableRotation: true}}\nstaticClients: [{id: a, public: true}]", "staticClients[0]: is public and its refresh tokens do not rotate"},
 		{"http redirect", minimal + "staticClients: [{id: a, public: true, redirectURIs: [http://a.example.com]}]", "staticClients[0].redirectURIs[0]: is http"},
+		{"slow upstream", minimal + "connectors: [{type: github, id: gh, timeout: 30s, config: {clientID: a, clientSecret: b}}]", "connectors[0].timeout: is 30s, and web.limits.writeTimeout 30s"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg, err := parse(tt.text)

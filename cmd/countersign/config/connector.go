@@ -121,6 +121,9 @@ func (c *checker) connector(path string, conn *Connector, ids, domains unique) {
 		conn.Timeout = flow.DefaultTimeout
 	}
 	c.lifetime(path+".timeout", conn.Timeout, 100*time.Millisecond, time.Minute)
+	if write := c.cfg.Web.Limits.WriteTimeout; conn.Local == nil && conn.Timeout >= write {
+		c.warn(path+".timeout", "is %s, and web.limits.writeTimeout %s: when the provider hangs, the connection is cut before anybody can be told; make it shorter, or writeTimeout longer", short(conn.Timeout), short(write))
+	}
 	if conn.Local != nil {
 		c.people(path+".config.passwords", conn.Local.Passwords)
 	}

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/countersign/countersign/server/web"
 )
 
 // dangerousSchemes would run or show what the code's receiver is not.
@@ -44,9 +46,18 @@ func (c *checker) webRedirect(path string, u *url.URL) {
 	switch {
 	case u.Hostname() == "" || u.Opaque != "":
 		c.problem(path, "has no host: write https://app.example.com/callback")
+	case !canLead(u):
+		c.problem(path, "the host %q cannot be named in a Content-Security-Policy, and no page could lead there: write it as browsers send it, with letters, digits, hyphens and single dots (xn--… for others)", clip(u.Hostname()))
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		c.warn(path, "is http: the code can be read on its way to the client (RFC 9700 section 2.6); use https")
 	}
+}
+
+// canLead reports whether a page's form may lead to an address: without a source for
+// it, every page on the way there would be an error (CSP Level 3 section 2.3.1).
+func canLead(u *url.URL) bool {
+	_, ok := web.FormActionSource(u.String())
+	return ok
 }
 
 // isWebURL reports whether a text is an http or https URL with a host.

@@ -1,6 +1,12 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/countersign/countersign/server/keys"
+	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/storage"
+)
 
 // Signer is how tokens are signed.
 type Signer struct {
@@ -39,4 +45,21 @@ func (c *checker) signer() {
 	}
 	*older = local.KeysRotationPeriod
 	c.lifetime(period, local.KeysRotationPeriod, 10*time.Second, 366*24*time.Hour)
+	if c.bad[period] || c.bad[path+".algorithm"] {
+		return
+	}
+	if _, err := keys.NewPolicy([]string{local.Algorithm}, local.KeysRotationPeriod, c.longestToken()); err != nil {
+		c.problem(period, "%v", err)
+	}
+}
+
+// longestToken is the lifetime of the longest-lived token that is signed.
+func (c *checker) longestToken() time.Duration {
+	var clients []storage.Client
+	for _, s := range c.cfg.StaticClients {
+		clients = append(clients, s.Record())
+	}
+	return oauth.LongestToken(oauth.Policy{
+		IDTokenLifetime: c.cfg.Expiry.IDTokens, AccessTokenLifetime: c.cfg.Expiry.AccessTokens,
+	}, clients)
 }

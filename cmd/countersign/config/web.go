@@ -3,9 +3,9 @@ package config
 import (
 	"crypto/tls"
 	"net/netip"
-	"net/url"
-	"strings"
 	"time"
+
+	"github.com/countersign/countersign/server/request"
 )
 
 // Web is the listener that people and relying parties talk to.
@@ -94,7 +94,9 @@ func (c *checker) web() {
 		c.problem("web.tlsMinVersion", "is above web.tlsMaxVersion")
 	}
 	for i, origin := range w.AllowedOrigins {
-		c.origin(index("web.allowedOrigins", i), origin)
+		if err := request.CheckOrigin(origin); err != nil {
+			c.problem(index("web.allowedOrigins", i), "%v", err)
+		}
 	}
 	c.between("web.limits.maxConnections", w.Limits.MaxConnections, 1, 1_000_000)
 	c.between("web.limits.maxHeaderBytes", w.Limits.MaxHeaderBytes, 8<<10, 1<<20)
@@ -118,14 +120,4 @@ func (c *checker) certificate() {
 	if _, err := tls.X509KeyPair(cert, key); err != nil {
 		c.problem("web.tlsCert", "does not work with web.tlsKey: %v", err)
 	}
-}
-
-// origin checks RFC 6454 section 6.2: a scheme, a host, perhaps a port.
-func (c *checker) origin(path, origin string) {
-	u, err := url.Parse(origin)
-	if origin == "*" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" &&
-		origin == u.Scheme+"://"+strings.ToLower(u.Host) && !strings.Contains(origin, "*") {
-		return
-	}
-	c.problem(path, "%q is no origin: write it as browsers do, such as https://app.example.com (lower case, no path, no slash at the end)", clip(origin))
 }
