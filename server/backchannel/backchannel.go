@@ -239,9 +239,15 @@ func sessionOf(d storage.LogoutDelivery) audit.Session {
 	return audit.Session{SID: d.SID, Person: audit.Person{ConnectorID: d.ConnectorID, UserID: d.UserID}}
 }
 
-// postpone puts the next attempt off. When that fails, the lease does.
+// postpone puts the next attempt off, to the delivery's end at most: whoever takes
+// it then gives it up and says so. Garbage collection, which comes a little later,
+// says nothing. When that fails, the lease does.
 func (d *Deliverer) postpone(ctx context.Context, delivery storage.LogoutDelivery) {
-	if err := d.cfg.Store.PostponeLogoutDelivery(ctx, delivery, d.now().Add(delay(delivery.Attempts))); err != nil {
+	next := d.now().Add(delay(delivery.Attempts))
+	if next.After(delivery.ExpiresAt) {
+		next = delivery.ExpiresAt
+	}
+	if err := d.cfg.Store.PostponeLogoutDelivery(ctx, delivery, next); err != nil {
 		d.cfg.Logger.WarnContext(ctx, "a delivery could not be put off", "error", err)
 	}
 }
