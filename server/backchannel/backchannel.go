@@ -40,6 +40,10 @@ const (
 	// that, up to lastDelay.
 	firstDelay = 5 * time.Second
 	lastDelay  = time.Hour
+
+	// rollout is how long replicas may run with an older configuration than others: a
+	// client that one of them does not know may be one that was just added.
+	rollout = 30 * time.Minute
 )
 
 // Results of attempts, for the count.
@@ -183,6 +187,10 @@ func (d *Deliverer) deliver(ctx context.Context, delivery storage.LogoutDelivery
 		return nil // it is due again when the lease is over
 	}
 	if client == nil || client.BackchannelLogoutURI == "" {
+		if d.now().Before(delivery.EndedAt.Add(rollout)) {
+			d.postpone(ctx, delivery) // for a replica that knows it
+			return nil
+		}
 		d.finish(ctx, delivery, resultDropped)
 		return nil
 	}
