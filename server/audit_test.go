@@ -257,6 +257,27 @@ func TestAuditOfBackchannelLogout(t *testing.T) {
 	}
 }
 
+// A client that was dead all day is given up, and that is recorded, when the day is
+// over: not with its next turn, an hour later, before which garbage collection takes
+// away what has expired.
+func TestAuditOfAClientThatStaysDead(t *testing.T) {
+	t.Parallel()
+	var log trail
+	var metrics *telemetry.Metrics
+	r := newReceiver(t, status(http.StatusServiceUnavailable))
+	w := newWorld(t, "sqlite", telling(map[int]*receiver{0: r}), auditing(&log), func(c *server.Config) { metrics = c.Metrics })
+	w.clock.freeze()
+	p := w.browser()
+	w.hint(p)
+	w.signOut(p)
+	eventually(t, "the failure is counted", func() bool { return counts(t, metrics, `{result="failed"} 1`) })
+	w.exec(t, "UPDATE logout_deliveries SET attempts = 30")
+	w.clock.advance(23*time.Hour + 30*time.Minute)
+	eventually(t, "the last failure is counted", func() bool { return counts(t, metrics, `{result="failed"} 2`) })
+	w.clock.advance(31 * time.Minute)
+	eventually(t, "a record", func() bool { return strings.Contains(log.String(), "logout.abandoned") })
+}
+
 // One reuse is one event, whoever of 64 callers at four replicas does it; one
 // sign-out likewise.
 func TestAuditRace(t *testing.T) {

@@ -415,6 +415,34 @@ func TestBackchannelPrivateAddresses(t *testing.T) {
 	}
 }
 
+// While replicas with an old and a new configuration run side by side, one that does
+// not know a new client yet leaves it to one that does.
+func TestBackchannelOfAClientThatIsNew(t *testing.T) {
+	t.Parallel()
+	db, c := newDatabase(t, "sqlite"), new(clock)
+	r := newReceiver(t, nil)
+	configured := telling(map[int]*receiver{0: r})
+	w := db.replica(t, c, configured)
+	p := w.browser()
+	w.hint(p)
+	page := w.get(p, w.issuer+"/")
+	w.stop() // it goes on answering, and tells nobody
+	w.submit(p, page)
+	old := db.replica(t, c, func(cfg *server.Config) { cfg.Policy.Issuer = w.issuer })
+	eventually(t, "the old replica has taken it", func() bool {
+		var attempts int
+		if err := w.side().QueryRow("SELECT coalesce(max(attempts), 1) FROM logout_deliveries").Scan(&attempts); err != nil {
+			t.Fatal(err)
+		}
+		return attempts > 0
+	})
+	old.stop()
+	c.advance(time.Minute)
+	db.replica(t, c, configured, func(cfg *server.Config) { cfg.Policy.Issuer = w.issuer })
+	r.await(t)
+	eventually(t, "it is told", func() bool { return w.pending() == 0 })
+}
+
 // A client that is gone, or wants to be told no more, is dropped.
 func TestBackchannelDropped(t *testing.T) {
 	db, c := newDatabase(t, "sqlite"), new(clock)

@@ -21,7 +21,8 @@ type File struct {
 
 	file   *os.File
 	looked time.Time
-	// torn is whether the last line has no end: the disk was full.
+	// torn is whether the last line has no end: the disk was full, perhaps already
+	// when the process before us wrote it.
 	torn bool
 }
 
@@ -46,8 +47,25 @@ func (f *File) open() error {
 	if f.file != nil {
 		f.file.Close()
 	}
-	f.file, f.looked, f.torn = file, f.now(), false
+	f.file, f.looked, f.torn = file, f.now(), torn(file)
 	return nil
+}
+
+// torn reports whether the last line of a file has no end: the process before us ran
+// out of disk. Of what is no file, or may not be read, that is not known.
+func torn(file *os.File) bool {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	reader, err := os.Open(file.Name())
+	if err != nil {
+		return false
+	}
+	defer reader.Close()
+	var last [1]byte
+	_, err = reader.ReadAt(last[:], info.Size()-1)
+	return err == nil && last[0] != '\n'
 }
 
 // Write appends a line. A file that cannot be opened anew is written to where it

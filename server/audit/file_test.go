@@ -54,6 +54,21 @@ func TestFileIsAppendedTo(t *testing.T) {
 	}
 }
 
+// A full disk may cut short what a process writes last; whoever starts afterwards
+// begins a line of its own.
+func TestFileWithATornLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(path, []byte("one\ntw"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := openFile(t, path, new(moving))
+	write(t, f, "three\n")
+	write(t, f, "four\n")
+	if got := source(t, path); got != "one\ntw\nthree\nfour\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // As logrotate does it, in each of its ways.
 func TestFileIsRotated(t *testing.T) {
 	for name, rotate := range map[string]func(path string) error{

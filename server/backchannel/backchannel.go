@@ -40,6 +40,10 @@ const (
 	// that, up to lastDelay.
 	firstDelay = 5 * time.Second
 	lastDelay  = time.Hour
+
+	// rollout is how long replicas may run with an older configuration than others: a
+	// client that one of them does not know may be one that was just added.
+	rollout = 30 * time.Minute
 )
 
 // Results of attempts, for the count.
@@ -183,6 +187,10 @@ func (d *Deliverer) deliver(ctx context.Context, delivery storage.LogoutDelivery
 		return nil // it is due again when the lease is over
 	}
 	if client == nil || client.BackchannelLogoutURI == "" {
+		if d.now().Before(delivery.EndedAt.Add(rollout)) {
+			d.postpone(ctx, delivery) // for a replica that knows it
+			return nil
+		}
 		d.finish(ctx, delivery, resultDropped)
 		return nil
 	}
@@ -239,9 +247,15 @@ func sessionOf(d storage.LogoutDelivery) audit.Session {
 	return audit.Session{SID: d.SID, Person: audit.Person{ConnectorID: d.ConnectorID, UserID: d.UserID}}
 }
 
-// postpone puts the next attempt off. When that fails, the lease does.
+// postpone puts the next attempt off, to the delivery's end at most: whoever takes
+// it then gives it up and says so. Garbage collection, which comes a little later,
+// says nothing. When that fails, the lease does.
 func (d *Deliverer) postpone(ctx context.Context, delivery storage.LogoutDelivery) {
-	if err := d.cfg.Store.PostponeLogoutDelivery(ctx, delivery, d.now().Add(delay(delivery.Attempts))); err != nil {
+	next := d.now().Add(delay(delivery.Attempts))
+	if next.After(delivery.ExpiresAt) {
+		next = delivery.ExpiresAt
+	}
+	if err := d.cfg.Store.PostponeLogoutDelivery(ctx, delivery, next); err != nil {
 		d.cfg.Logger.WarnContext(ctx, "a delivery could not be put off", "error", err)
 	}
 }

@@ -115,6 +115,7 @@ func (c Config) pool() (*pgxpool.Config, error) {
 	pool.MaxConnLifetimeJitter = pool.MaxConnLifetime / 10 // replicas do not reconnect all at once
 	pool.ConnConfig.Tracer = c.Tracer
 	pool.BeforeConnect = (&renewed{dsn: dsn}).beforeConnect
+	pool.ConnConfig.OnNotice = heed
 	// A statement that is given up is cancelled on the server too, so that
 	// requests that go away do not leave work or a closed connection behind.
 	pool.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {

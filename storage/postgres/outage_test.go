@@ -423,6 +423,36 @@ func TestUnconfirmedCommitIsUnavailable(t *testing.T) {
 	}
 }
 
+// Somebody who finds commits waiting for a standby that is away may cancel them.
+// PostgreSQL answers those as if all were well.
+func TestCommitWhoseConfirmationIsCancelledIsUnavailable(t *testing.T) {
+	c := cluster(t, pgcluster.Options{})
+	s := open(t, patient(pgcluster.With(c.DSN(), "application_name", "ours")))
+	redeemed := storagetest.Redeemed(t, s)
+	other, now := storagetest.Valid()
+	for _, statement := range []string{`ALTER SYSTEM SET synchronous_standby_names = 'nobody'`, `SELECT pg_reload_conf()`} {
+		pgcluster.Exec(t, c.DSN(), statement)
+	}
+	await(t, c.DSN(), `SELECT current_setting('synchronous_standby_names') = 'nobody'`)
+	for what, do := range map[string]func(context.Context) error{
+		"revoking": func(ctx context.Context) error {
+			_, err := s.RevokeGrant(ctx, redeemed.ID, redeemed.Now, "because")
+			return err
+		},
+		"signing in": func(ctx context.Context) error { return storagetest.ErrorOf(s.SignIn(ctx, other)) },
+	} {
+		outcome := make(chan error, 1)
+		go func() { outcome <- do(t.Context()) }()
+		await(t, c.DSN(), `SELECT count(pg_cancel_backend(pid)) > 0 FROM pg_stat_activity WHERE application_name = 'ours' AND wait_event = 'SyncRep'`)
+		if err := <-outcome; !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, _, err := s.Grant(t.Context(), redeemed.ID, now); err != nil {
+		t.Errorf("the next call of the connection: %v", err)
+	}
+}
+
 func TestFailover(t *testing.T) {
 	primary := cluster(t, pgcluster.Options{})
 	standby, err := primary.Standby(pgcluster.Options{})

@@ -76,11 +76,16 @@ func (s *Store) attempt(ctx context.Context, end time.Time, do work) *failure {
 	}
 	defer conn.Release()
 	timer.Reset(min(s.statementTimeout, time.Until(end)))
+	about := conn.Conn().PgConn().CustomData()
+	delete(about, unconfirmed)
 	if err = do(ctx, conn.Conn()); err == nil {
 		// An answer that came when it had been given up is none: PostgreSQL then
 		// says that it has committed also what a synchronous standby has not.
-		if err = ctx.Err(); err == nil {
+		switch err = ctx.Err(); {
+		case err == nil && about[unconfirmed] == nil:
 			return nil
+		case err == nil:
+			return &failure{err: errUnconfirmed, lost: true}
 		}
 	}
 	err = waited(ctx, "no answer", err)
@@ -95,6 +100,21 @@ func (s *Store) attempt(ctx context.Context, end time.Time, do work) *failure {
 	}
 	late, closed := ctx.Err() != nil, conn.Conn().IsClosed()
 	return &failure{err: err, lost: late || closed, broke: closed && !late}
+}
+
+// unconfirmed is what a connection notes about itself when somebody else has ended
+// its wait for a synchronous standby, as people do with pg_cancel_backend: PostgreSQL
+// says that it has committed then, too, and warns of it.
+const unconfirmed = "unconfirmed"
+
+var errUnconfirmed = errors.New("no synchronous standby has confirmed the commit: the wait for one was cancelled")
+
+// heed notes that warning. Its text is in the server's language; where in the server
+// it comes from is not.
+func heed(conn *pgconn.PgConn, notice *pgconn.Notice) {
+	if notice.Routine == "SyncRepWaitForLSN" {
+		conn.CustomData()[unconfirmed] = true
+	}
 }
 
 // waited says of what failed in vain that it was for the time it took.
