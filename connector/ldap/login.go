@@ -190,7 +190,7 @@ func (c *Connector) goneEverywhere(ctx context.Context, id string) error {
 		switch {
 		case errors.Is(ctx.Err(), context.Canceled):
 			return ctx.Err()
-		case errors.Is(err, errNotAsked):
+		case err != nil && !errors.Is(err, errNobody): // it has not said that they are gone
 			return err
 		case err == nil && blocked(e, c.cfg.Now()) == "":
 			return fmt.Errorf("%w: its hosts do not agree: %s has an entry with %s %.100q, another has none",
