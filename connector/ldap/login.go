@@ -119,6 +119,9 @@ func (c *Connector) one(ctx context.Context, ask asker, base string, scope int, 
 func (c *Connector) identity(ctx context.Context, e *goldap.Entry) (connector.Identity, error) {
 	var who connector.Identity
 	u := c.cfg.User
+	if attr := part(e); attr != "" {
+		return who, fmt.Errorf("%w: the entry %q: the directory gives a part of an attribute only: %.100q", connector.ErrUpstream, e.DN, attr)
+	}
 	for _, f := range []struct {
 		to   *string
 		attr string
