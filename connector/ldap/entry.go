@@ -35,6 +35,20 @@ func values(e *goldap.Entry, attr string) []string {
 	return nil
 }
 
+// part is an attribute of which the directory has given a part only, "" if there is
+// none: Active Directory gives 1,500 values, under another name, and none under the
+// one that was asked for ([MS-ADTS] section 3.1.1.3.1.3.3).
+func part(e *goldap.Entry) string {
+	for _, a := range e.Attributes {
+		for option := range strings.SplitSeq(strings.ToLower(a.Name), ";") {
+			if strings.HasPrefix(option, "range=") {
+				return a.Name
+			}
+		}
+	}
+	return ""
+}
+
 // text is the first value as a text, "" when there is none.
 func text(e *goldap.Entry, attr string) (string, error) {
 	all := values(e, attr)

@@ -237,3 +237,22 @@ func TestHostsThatAgreeToRefuse(t *testing.T) {
 		}
 	}
 }
+
+// A host that answers, and not about the person, has not said that they are gone.
+func TestHostsThatDoNotSay(t *testing.T) {
+	t.Parallel()
+	nobody := scripted(t, func(id int64) []byte { return result(id, searchDone, 0, "") })
+	for name, answer := range map[string]func(id int64) []byte{
+		"time limit":       func(id int64) []byte { return result(id, searchDone, 3, "") },
+		"size limit":       func(id int64) []byte { return result(id, searchDone, 4, "") },
+		"no rights":        func(id int64) []byte { return result(id, searchDone, 50, "") },
+		"operations error": func(id int64) []byte { return result(id, searchDone, 1, "") },
+		"a referral":       func(id int64) []byte { return result(id, searchDone, 10, "") },
+	} {
+		other := scripted(t, answer)
+		c := open(t, nil, byUID, patient, func(c *ldap.Config) { c.Hosts = []string{nobody, other} })
+		if _, err := c.Refresh(t.Context(), connector.Identity{UserID: "bob"}); !errors.Is(err, connector.ErrUpstream) || errors.Is(err, connector.ErrGone) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

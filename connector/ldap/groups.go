@@ -49,7 +49,8 @@ func (n *names) add(name string) error {
 func (c *Connector) groups(ctx context.Context, e *goldap.Entry) ([]string, error) {
 	n := &names{seen: make(map[string]bool)}
 	if c.cfg.Group.MemberOf != "" {
-		return n.list, c.memberOf(e, n)
+		err := c.memberOf(e, n)
+		return n.list, err
 	}
 	for _, m := range c.cfg.Group.Matchers {
 		if err := c.match(ctx, e, m, n); err != nil {

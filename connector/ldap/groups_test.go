@@ -111,3 +111,26 @@ func TestGroupTakenAway(t *testing.T) {
 		t.Errorf("%q, %v", again.Groups, err)
 	}
 }
+
+// Active Directory gives 1,500 values of an attribute, by the name of that part. Who is
+// in more groups is not taken for somebody without any.
+func TestPartOfMemberOf(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]error{
+		"memberOf": nil, "memberOf;range=0-1499": connector.ErrUpstream, "memberOf;binary;Range=0-0": connector.ErrUpstream,
+	} {
+		c := open(t, nil, byUID, patient, func(c *ldap.Config) {
+			c.Hosts = []string{scripted(t, func(id int64) []byte {
+				return append(entry(id, "uid=bob", "uid", "bob", name, "cn=devs,"+c.Group.BaseDN), result(id, searchDone, 0, "")...)
+			})}
+			c.Group.Filter, c.Group.Matchers, c.Group.MemberOf = "", nil, "memberOf"
+		})
+		who, err := c.Login(t.Context(), "bob", password)
+		if !errors.Is(err, want) || err == nil && !slices.Equal(who.Groups, []string{"devs"}) {
+			t.Errorf("%s: login: %q, %v", name, who.Groups, err)
+		}
+		if who, err := c.Refresh(t.Context(), connector.Identity{UserID: "bob"}); !errors.Is(err, want) {
+			t.Errorf("%s: refresh: %q, %v", name, who.Groups, err)
+		}
+	}
+}

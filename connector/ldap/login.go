@@ -119,6 +119,9 @@ func (c *Connector) one(ctx context.Context, ask asker, base string, scope int, 
 func (c *Connector) identity(ctx context.Context, e *goldap.Entry) (connector.Identity, error) {
 	var who connector.Identity
 	u := c.cfg.User
+	if attr := part(e); attr != "" {
+		return who, fmt.Errorf("%w: the entry %q: the directory gives a part of an attribute only: %.100q", connector.ErrUpstream, e.DN, attr)
+	}
 	for _, f := range []struct {
 		to   *string
 		attr string
@@ -190,7 +193,7 @@ func (c *Connector) goneEverywhere(ctx context.Context, id string) error {
 		switch {
 		case errors.Is(ctx.Err(), context.Canceled):
 			return ctx.Err()
-		case errors.Is(err, errNotAsked):
+		case err != nil && !errors.Is(err, errNobody): // it has not said that they are gone
 			return err
 		case err == nil && blocked(e, c.cfg.Now()) == "":
 			return fmt.Errorf("%w: its hosts do not agree: %s has an entry with %s %.100q, another has none",

@@ -32,13 +32,15 @@ func ParseHash(s string) (Hashed, error) {
 		return wrap(parseArgon2id(s))
 	case strings.HasPrefix(s, "$2"):
 		return wrap(parseBcrypt(s))
+	case strings.HasPrefix(s, "$argon2"):
+		return Hashed{}, errors.New("hash is of another argon2 than argon2id")
 	case s == "":
 		return Hashed{}, errors.New("hash is empty")
 	}
 	if decoded, err := base64.StdEncoding.DecodeString(s); err == nil && strings.HasPrefix(string(decoded), "$2") {
 		return wrap(parseBcrypt(string(decoded)))
 	}
-	return Hashed{}, errors.New("hash is neither bcrypt nor argon2id: make one with `countersign hash-password`")
+	return Hashed{}, errors.New("hash is neither bcrypt nor argon2id")
 }
 
 func wrap(s scheme, err error) (Hashed, error) {

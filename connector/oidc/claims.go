@@ -20,7 +20,7 @@ func (c *Connector) mapped(claims map[string]any) (connector.Identity, error) {
 		Claims:            claims,
 	}
 	if who.UserID == "" {
-		return who, fmt.Errorf("%w: the claim %s is missing", connector.ErrUpstream, k.UserID)
+		return who, fmt.Errorf("%w: the claim %s is missing, or neither text nor a whole number below 2^53", connector.ErrUpstream, k.UserID)
 	}
 	if who.Email == "" {
 		who.EmailVerified = false
@@ -39,13 +39,17 @@ func (c *Connector) key(claims map[string]any, standard, own string) string {
 	return own
 }
 
+// maxNumber is above all numbers that are exact in JSON as it is decoded (RFC 8259
+// section 6): beyond, two people with different ids would be one.
+const maxNumber = 1 << 53
+
 // text reads a claim; some providers have numbers for ids.
 func text(claims map[string]any, key string) string {
 	switch v := claims[key].(type) {
 	case string:
 		return v
 	case float64:
-		if v == float64(int64(v)) {
+		if v > -maxNumber && v < maxNumber && v == float64(int64(v)) {
 			return strconv.FormatInt(int64(v), 10)
 		}
 	}

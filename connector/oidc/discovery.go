@@ -92,7 +92,7 @@ func (c *Connector) learn(ctx context.Context) error {
 	if old := c.provider.Load(); old != nil && old.JWKSURL == m.JWKSURL {
 		p.keys = old.keys
 	} else {
-		p.keys = &keySet{url: m.JWKSURL, get: c.get, now: c.cfg.Now}
+		p.keys = newKeySet(m.JWKSURL, c.get, c.cfg.Now)
 	}
 	p.verifier = goidc.NewVerifier(c.cfg.IssuerAlias, p.keys, &goidc.Config{
 		ClientID: c.cfg.ClientID, SupportedSigningAlgs: algorithms(m.Algorithms), Now: c.cfg.Now,

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -14,8 +14,8 @@ const (
 	// keysLifetime is how long keys are used without asking again, so that one that
 	// was withdrawn goes.
 	keysLifetime = time.Hour
-	// keysInterval is how often an unknown kid may make us ask: anybody can make one
-	// up.
+	// keysInterval is how often an unknown kid may make us ask, since anybody can make
+	// one up, and a provider that gives no keys.
 	keysInterval = 10 * time.Second
 	// maxKeys is more than any provider has.
 	maxKeys = 200
@@ -30,9 +30,35 @@ type keySet struct {
 	get func(ctx context.Context, address string, into any) error
 	now func() time.Time
 
-	mu    sync.Mutex // held while asking: many tokens of a new key ask once
-	keys  []jose.JSONWebKey
-	asked time.Time
+	known atomic.Pointer[knownKeys]
+	// slot is taken while asking: many tokens of a new key ask once.
+	slot chan struct{}
+}
+
+func newKeySet(url string, get func(ctx context.Context, address string, into any) error, now func() time.Time) *keySet {
+	return &keySet{url: url, get: get, now: now, slot: make(chan struct{}, 1)}
+}
+
+// knownKeys are keys as they were when asked for. tried is when they were asked for
+// the last time, in vain or not.
+type knownKeys struct {
+	keys         []jose.JSONWebKey
+	asked, tried time.Time
+}
+
+// usable reports whether there is no reason to ask, or it was done a moment ago, and
+// which of the two. again is a reason.
+func (k *knownKeys) usable(again bool, now time.Time) (usable, fresh bool) {
+	if !k.bearable(now) {
+		return false, false
+	}
+	fresh = now.Sub(k.tried) < keysInterval
+	return fresh || !again && now.Sub(k.asked) < keysLifetime, fresh
+}
+
+// bearable: better than signing nobody in, when the provider fails.
+func (k *knownKeys) bearable(now time.Time) bool {
+	return k != nil && now.Sub(k.asked) < 24*keysLifetime
 }
 
 // VerifySignature implements the library's KeySet.
@@ -84,29 +110,55 @@ func verify(jws *jose.JSONWebSignature, keys []jose.JSONWebKey) ([]byte, bool) {
 // current returns the keys, and whether they were asked for just now. again asks
 // although they are known, not too often.
 func (s *keySet) current(ctx context.Context, again bool) (keys []jose.JSONWebKey, fresh bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	k := s.known.Load()
+	if usable, fresh := k.usable(again, s.now()); usable {
+		return k.keys, fresh, nil
+	}
+	select {
+	case s.slot <- struct{}{}:
+		defer func() { <-s.slot }()
+	case <-ctx.Done():
+		return nil, false, fmt.Errorf("waiting for the provider's keys: %w", ctx.Err())
+	}
 	now := s.now()
-	age := now.Sub(s.asked)
-	if s.keys != nil && age < keysLifetime && (!again || age < keysInterval) {
-		return s.keys, age < keysInterval, nil
+	k = s.known.Load() // somebody may have asked meanwhile
+	if usable, fresh := k.usable(again, now); usable {
+		return k.keys, fresh, nil
+	}
+	found, err := s.ask(ctx, k.bearable(now))
+	switch {
+	case err == nil:
+		k = &knownKeys{keys: found, asked: now, tried: now}
+	case k.bearable(now):
+		k = &knownKeys{keys: k.keys, asked: k.asked, tried: now}
+	default:
+		return nil, false, fmt.Errorf("reading the provider's keys: %w", err)
+	}
+	s.known.Store(k)
+	return k.keys, true, nil
+}
+
+// ask reads the keys. With others to fall back on, it takes half of the time that
+// there is: who waits has more to do.
+func (s *keySet) ask(ctx context.Context, fallback bool) ([]jose.JSONWebKey, error) {
+	if deadline, ok := ctx.Deadline(); ok && fallback {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
 	}
 	var set struct {
 		Keys []webKey `json:"keys"`
 	}
 	if err := s.get(ctx, s.url, &set); err != nil {
-		if s.keys != nil && age < 24*keysLifetime { // better than signing nobody in
-			return s.keys, true, nil
-		}
-		return nil, false, fmt.Errorf("reading the provider's keys: %w", err)
+		return nil, err
 	}
-	s.keys, s.asked = make([]jose.JSONWebKey, 0, len(set.Keys)), now
+	keys := make([]jose.JSONWebKey, 0, len(set.Keys))
 	for _, k := range set.Keys[:min(len(set.Keys), maxKeys)] {
 		if k.key.Key != nil {
-			s.keys = append(s.keys, k.key)
+			keys = append(keys, k.key)
 		}
 	}
-	return s.keys, true, nil
+	return keys, nil
 }
 
 // webKey is a key of a set; one of a kind that is unknown is passed over (RFC 7517

@@ -124,6 +124,22 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// A number that is decoded as another one is nobody's id.
+func TestNumberForAnID(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	c := p.connect(func(c *oidc.Config) { c.Keys.UserID = "oid" })
+	for id, want := range map[any]string{
+		int64(9007199254740991): "9007199254740991", int64(-9007199254740991): "-9007199254740991",
+		int64(9007199254740992): "", int64(9007199254740993): "", uint64(1<<63 + 1): "", 1e300: "", 1.5: "", true: "",
+	} {
+		p.claims["oid"] = id
+		if who, err := p.signIn(c); who.UserID != want || (want == "") != errors.Is(err, connector.ErrUpstream) {
+			t.Errorf("%v: %q, %v", id, who.UserID, err)
+		}
+	}
+}
+
 func TestUserInfo(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)

@@ -3,6 +3,7 @@ package config_test
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -120,7 +121,7 @@ func TestEverything(t *testing.T) {
 				EmailVerified: &no, UserID: "1", Groups: []string{"admins", "$SECRET"},
 			},
 			{
-				Email: "bob@example.com", Hash: bcryptHash, Username: "alice", Name: "alice", PreferredUsername: "al",
+				Email: "bob@example.com", Hash: base64.StdEncoding.EncodeToString([]byte(bcryptHash)), Username: "alice", Name: "alice", PreferredUsername: "al",
 				EmailVerified: &no, UserID: "2", Groups: []string{"admins", "$SECRET"},
 			},
 			{Email: "dave@example.com", Hash: bcryptHash, UserID: "3", EmailVerified: &yes},

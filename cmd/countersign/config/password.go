@@ -1,12 +1,9 @@
 package config
 
 import (
-	"encoding/base64"
-	"errors"
-	"fmt"
 	"strings"
 
-	"golang.org/x/crypto/bcrypt"
+	"github.com/countersign/countersign/connector/local"
 )
 
 // Password is a person with a password.
@@ -62,11 +59,9 @@ func (c *checker) person(path string, p *Password) {
 	}
 	c.required(path+".userID", p.UserID, "give an id that never changes, such as the output of uuidgen")
 	if c.required(path+".hash", p.Hash, "make one with \"countersign hash-password\"") {
-		hash, err := checkHash(p.Hash)
-		if err != nil {
-			c.problem(path+".hash", "%v", err)
+		if _, err := local.ParseHash(p.Hash); err != nil {
+			c.problem(path+".hash", "cannot be used: the %v; make one with \"countersign hash-password\"", err)
 		}
-		p.Hash = hash
 	}
 	p.Name = orElse(p.Name, p.Username)
 	if p.EmailVerified == nil {
@@ -83,54 +78,4 @@ func (c *checker) person(path string, p *Password) {
 func isEmail(s string) bool {
 	at := strings.LastIndex(s, "@")
 	return at > 0 && at < len(s)-1 && printable(s) && !strings.Contains(s, " ")
-}
-
-// checkHash returns a password hash in the form in which it is verified. Bounds
-// on its cost keep a guess expensive and a sign-in affordable.
-func checkHash(hash string) (string, error) {
-	if strings.HasPrefix(hash, "$argon2id$") {
-		return hash, checkArgon2id(hash)
-	}
-	if strings.HasPrefix(hash, "$argon2") {
-		return "", errors.New("is another argon2 than argon2id: make a new one with \"countersign hash-password\"")
-	}
-	if !strings.HasPrefix(hash, "$2") {
-		// Dex accepts base64 of a bcrypt hash.
-		if decoded, err := base64.StdEncoding.DecodeString(hash); err == nil {
-			hash = string(decoded)
-		}
-	}
-	cost, err := bcrypt.Cost([]byte(hash))
-	switch {
-	case err != nil || len(hash) != 60:
-		return "", errors.New("is neither a bcrypt hash nor argon2id in PHC form: make one with \"countersign hash-password\"")
-	case cost < 10 || cost > 16:
-		return "", fmt.Errorf("is bcrypt of cost %d: give one of cost 10 to 16", cost)
-	}
-	return hash, nil
-}
-
-// checkArgon2id checks $argon2id$v=19$m=KIB,t=PASSES,p=LANES$SALT$HASH.
-func checkArgon2id(hash string) error {
-	malformed := errors.New("begins like argon2id but is not $argon2id$v=19$m=…,t=…,p=…$SALT$HASH: make one with \"countersign hash-password\"")
-	parts := strings.Split(hash, "$")
-	if len(parts) != 6 || parts[2] != "v=19" {
-		return malformed
-	}
-	var m, t, p uint32
-	if n, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &m, &t, &p); n != 3 || err != nil ||
-		parts[3] != fmt.Sprintf("m=%d,t=%d,p=%d", m, t, p) {
-		return malformed
-	}
-	salt, err1 := base64.RawStdEncoding.Strict().DecodeString(parts[4])
-	sum, err2 := base64.RawStdEncoding.Strict().DecodeString(parts[5])
-	switch {
-	case err1 != nil || err2 != nil:
-		return malformed
-	case m < 7<<10 || m > 1<<20 || t < 1 || t > 32 || p < 1 || p > 32:
-		return errors.New("is argon2id with parameters out of bounds: m from 7168 to 1048576, t and p from 1 to 32")
-	case len(salt) < 8 || len(salt) > 64 || len(sum) < 16 || len(sum) > 64:
-		return errors.New("is argon2id with a salt of less than 8 bytes or a hash of less than 16, or more than 64 of either")
-	}
-	return nil
 }
