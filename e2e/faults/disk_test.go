@@ -36,22 +36,11 @@ type disks struct {
 func TestFullDisks(t *testing.T) {
 	t.Parallel()
 	d := newDisks(t)
-	for _, f := range []struct {
-		name string
-		test func(*testing.T, *disks)
-	}{
+	deal(t, d, []fault[*disks]{
 		{"logs", fullLogs},
 		{"data", fullData},
 		{"write-ahead log", fullWriteAheadLog},
-	} {
-		if !t.Run(f.name, func(t *testing.T) { d.in(t); f.test(t, d) }) {
-			break
-		}
-	}
-	d.in(t)
-	b := newBook(t)
-	d.leave(b)
-	b.print(noSecrets)
+	})
 }
 
 func newDisks(t *testing.T) *disks {

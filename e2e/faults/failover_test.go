@@ -122,22 +122,11 @@ func (p *pair) rebuild() {
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
-	for _, f := range []struct {
-		name string
-		test func(*testing.T, *pair)
-	}{
+	deal(t, p, []fault[*pair]{
 		{"killed primary", killedPrimary},
 		{"silent standby", silentStandby},
 		{"asynchronous", asynchronous},
-	} {
-		if !t.Run(f.name, func(t *testing.T) { p.in(t); f.test(t, p) }) {
-			break
-		}
-	}
-	p.in(t)
-	b := newBook(t)
-	p.leave(b)
-	b.print(noSecrets)
+	})
 }
 
 // F3: the primary is killed, the standby takes its place. While there is only a

@@ -24,25 +24,14 @@ var always = []string{oneSuccessor, rotationKept, revocationKept, revokedDead, i
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "24h")
-	for _, f := range []struct {
-		name string
-		test func(*testing.T, *world)
-	}{
+	deal(t, w, []fault[*world]{
 		{"killed replicas", killedReplicas},
 		{"crashed database", crashedDatabase},
 		{"read-only database", readOnlyDatabase},
 		{"swallowed commits", swallowedCommits},
 		{"lost responses", lostResponses},
 		{"full restart", fullRestart},
-	} {
-		if !t.Run(f.name, func(t *testing.T) { w.in(t); f.test(t, w) }) {
-			break
-		}
-	}
-	w.in(t)
-	b := newBook(t)
-	w.leave(b)
-	b.print(noSecrets)
+	})
 }
 
 // F1: kill -9, a replica at a time.

@@ -25,21 +25,10 @@ func TestSilenceAndStrangers(t *testing.T) {
 	w.cluster = startCluster(t, pgcluster.Options{})
 	w.network = tcpproxy.New(t, w.cluster.Address())
 	w.serve("24h", t.TempDir(), w.cluster.DSNAt(w.network.Address()))
-	for _, f := range []struct {
-		name string
-		test func(*testing.T, *world)
-	}{
+	deal(t, w, []fault[*world]{
 		{"partition", partition},
 		{"strangers", strangers},
-	} {
-		if !t.Run(f.name, func(t *testing.T) { w.in(t); f.test(t, w) }) {
-			break
-		}
-	}
-	w.in(t)
-	b := newBook(t)
-	w.leave(b)
-	b.print(noSecrets)
+	})
 }
 
 // F4: the database is there, and nothing of what is said to it arrives. Clients

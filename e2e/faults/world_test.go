@@ -146,6 +146,30 @@ func (w *world) in(t *testing.T) {
 	}
 }
 
+// fault is one kind of what goes wrong in a world W.
+type fault[W any] struct {
+	name string
+	test func(*testing.T, W)
+}
+
+// deal has one thing after the other go wrong in a world. What its replicas wrote
+// down about it, they wrote without secrets (I7).
+func deal[W interface {
+	in(*testing.T)
+	leave(*book)
+}](t *testing.T, w W, faults []fault[W]) {
+	t.Helper()
+	for _, f := range faults {
+		if !t.Run(f.name, func(t *testing.T) { w.in(t); f.test(t, w) }) {
+			break
+		}
+	}
+	w.in(t)
+	b := newBook(t)
+	w.leave(b)
+	b.print(noSecrets)
+}
+
 func address(t *testing.T) string {
 	t.Helper()
 	port, err := script.FreePort()
