@@ -42,17 +42,14 @@ func configured(connectors []Connector, id string) bool {
 }
 
 // connector decides where to authenticate: the connector that the request names,
-// the one that the person chose, the one that the login_hint belongs to, the
-// only one there is; else the person is asked.
+// the one that the login_hint belongs to, the only one there is; else the person is
+// asked.
 func (s Situation) connector(p Policy) (NextStep, error) {
 	if id := s.Request.ConnectorID; id != "" {
 		if !AllowedConnector(s.Request, s.Connectors, s.Client, id) {
 			return NextStep{}, s.Request.Refuse(InvalidRequest, "connector_id is unknown or not allowed for this client")
 		}
 		return NextStep{StepLogin, id}, nil
-	}
-	if s.ConnectorID != "" && AllowedConnector(s.Request, s.Connectors, s.Client, s.ConnectorID) {
-		return NextStep{StepLogin, s.ConnectorID}, nil
 	}
 	if id, ok := s.hinted(); ok {
 		return NextStep{StepLogin, id}, nil
