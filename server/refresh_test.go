@@ -300,6 +300,10 @@ func TestRecheckOnRefresh(t *testing.T) {
 			cfg.Connectors = append(cfg.Connectors, partners(t))
 			cfg.Clients[0].AllowedConnectors = []string{"partners"}
 		})
+		said := narrowed.post("/token/introspect", url.Values{"token": {tokens[1]}}, basic("app", "app-secret")...)
+		if said.raw != `{"active":false}` {
+			t.Errorf("a connector that is not allowed, introspected: %d %s", said.status, said.raw)
+		}
 		narrowed.refresh(tokens[1]).expect(t, "a connector that is not allowed", 400, "invalid_grant")
 		changed.refresh(tokens[1]).expect(t, "afterwards, where it is allowed", 400, "invalid_grant")
 

@@ -81,7 +81,8 @@ type Config struct {
 	// are meant for scripts (CORS).
 	AllowedOrigins []string
 	TrustedProxies []netip.Prefix
-	// MaxBody bounds the body of a request, in bytes.
+	// MaxBody bounds the body of a request, in bytes; that of upstreams is bounded by
+	// flow.MaxPosted.
 	MaxBody int64
 
 	Metrics   *telemetry.Metrics
@@ -135,7 +136,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.entry, err = request.New(request.Config{
 		Logger: cfg.Logger, Random: cfg.Random, Now: cfg.Now,
-		TrustedProxies: cfg.TrustedProxies, MaxForm: cfg.MaxBody, Failed: s.failed,
+		TrustedProxies: cfg.TrustedProxies, MaxBody: max(cfg.MaxBody, flow.MaxPosted), MaxForm: cfg.MaxBody, Failed: s.failed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing to take requests: %w", err)

@@ -201,6 +201,17 @@ func TestTokenErrors(t *testing.T) {
 	}
 }
 
+// The operator's limit is the limit, also where it is a wide one.
+func TestWideBodies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "sqlite", func(c *server.Config) { c.MaxBody = 3 << 20 })
+	for size, status := range map[int]int{2 << 20: http.StatusBadRequest, 3 << 20: http.StatusRequestEntityTooLarge} {
+		if a := w.redeem(strings.Repeat("x", size)); a.status != status {
+			t.Errorf("%d bytes: %d %s", size, a.status, a.raw)
+		}
+	}
+}
+
 func TestUserinfo(t *testing.T) {
 	onEngines(t, func(t *testing.T, engine string) {
 		for _, format := range []string{oauth.FormatOpaque, oauth.FormatJWT} {

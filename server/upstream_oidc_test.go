@@ -175,6 +175,24 @@ func TestOIDCUpstream(t *testing.T) {
 
 func groupsOf(claims map[string]any) []any { all, _ := claims["groups"].([]any); return all }
 
+// OpenID Connect Core 1.0 section 3.1.2.1, max_age: who was seen too long ago is
+// seen again, also where the upstream would let them through.
+func TestOIDCUpstreamMaxAge(t *testing.T) {
+	t.Parallel()
+	f := federate(t, "sqlite")
+	f.known()
+	p, page := f.atUp()
+	f.down.response(f.down.approve(p, f.down.submit(p, page, "login", alice, "password", alicePassword)))
+	f.clock.advance(10 * time.Minute)
+	if back := f.down.response(f.down.get(p, f.down.request("scope", offline, "max_age", "3600"))); back.Get("code") == "" {
+		t.Errorf("young enough: %v", back)
+	}
+	if page = f.down.get(p, f.down.request("scope", offline, "max_age", "60")); !strings.HasPrefix(page.URL.String(), f.up.issuer+"/flow/") {
+		t.Fatalf("too old: %d at %s", page.Status, page.URL)
+	}
+	f.down.response(f.down.approve(p, f.down.submit(p, page, "login", alice, "password", alicePassword)))
+}
+
 // While the upstream is away people keep working, for staleIfError.
 func TestOIDCUpstreamAway(t *testing.T) {
 	f := federate(t, "sqlite")

@@ -10,7 +10,8 @@ import (
 // Connector is what the core knows of a configured upstream.
 type Connector struct {
 	ID string
-	// Hidden connectors are not offered; a client can name them.
+	// Hidden connectors are not offered; a client can name them, and a login_hint
+	// choose them.
 	Hidden bool
 	// EmailDomains are the domains whose people use this connector, lower case:
 	// a login_hint in one of them chooses it.
@@ -41,8 +42,8 @@ func configured(connectors []Connector, id string) bool {
 }
 
 // connector decides where to authenticate: the connector that the request names,
-// the one that the person chose, the one that the login_hint belongs to, the
-// only one there is; else the person is asked.
+// the one that the login_hint belongs to, the only one there is; else the person is
+// asked.
 func (s Situation) connector(p Policy) (NextStep, error) {
 	if id := s.Request.ConnectorID; id != "" {
 		if !AllowedConnector(s.Request, s.Connectors, s.Client, id) {
@@ -50,13 +51,10 @@ func (s Situation) connector(p Policy) (NextStep, error) {
 		}
 		return NextStep{StepLogin, id}, nil
 	}
-	if s.ConnectorID != "" && AllowedConnector(s.Request, s.Connectors, s.Client, s.ConnectorID) {
-		return NextStep{StepLogin, s.ConnectorID}, nil
-	}
-	choices := Choices(s.Connectors, s.Client)
-	if id, ok := hinted(choices, s.Request.LoginHint); ok {
+	if id, ok := s.hinted(); ok {
 		return NextStep{StepLogin, id}, nil
 	}
+	choices := Choices(s.Connectors, s.Client)
 	switch len(choices) {
 	case 0:
 		return NextStep{}, s.Request.Refuse(AccessDenied, "no connector is available for this client")
@@ -68,16 +66,17 @@ func (s Situation) connector(p Policy) (NextStep, error) {
 	return NextStep{Step: StepChooseConnector}, nil
 }
 
-// hinted finds the only connector whose e-mail domains hold the login_hint's.
-// Domains are configured, so the answer tells nothing about who exists.
-func hinted(choices []Connector, hint string) (id string, ok bool) {
+// hinted finds the only connector, hidden or not, whose e-mail domains hold the
+// login_hint's. Domains are configured, so the answer tells nothing about who exists.
+func (s Situation) hinted() (id string, ok bool) {
+	hint := s.Request.LoginHint
 	at := strings.LastIndexByte(hint, '@')
 	if at < 0 {
 		return "", false
 	}
 	domain := strings.ToLower(hint[at+1:])
-	for _, c := range choices {
-		if slices.Contains(c.EmailDomains, domain) {
+	for _, c := range s.Connectors {
+		if allowed(s.Client, c.ID) && slices.Contains(c.EmailDomains, domain) {
 			if ok {
 				return "", false
 			}

@@ -22,42 +22,37 @@ func TestConnectorChoice(t *testing.T) {
 		connectors []oauth.Connector
 		allowed    []string
 		asked      string // connector_id of the request
-		chosen     string // by the person
 		hint       string
 		want       oauth.NextStep
 		code       oauth.Code
 	}{
-		{"one", upstreams[:1], nil, "", "", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "local"}, ""},
-		{"several", upstreams, nil, "", "", "", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
-		{"one allowed of several", upstreams, []string{"ldap"}, "", "", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "ldap"}, ""},
-		{"one visible", upstreams[2:], nil, "", "", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "github"}, ""},
-		{"none allowed", upstreams, []string{"gone"}, "", "", "", oauth.NextStep{}, oauth.AccessDenied},
-		{"only hidden ones allowed", upstreams, []string{"secret"}, "", "", "", oauth.NextStep{}, oauth.AccessDenied},
-		{"no connectors", nil, nil, "", "", "", oauth.NextStep{}, oauth.AccessDenied},
+		{"one", upstreams[:1], nil, "", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "local"}, ""},
+		{"several", upstreams, nil, "", "", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
+		{"one allowed of several", upstreams, []string{"ldap"}, "", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "ldap"}, ""},
+		{"one visible", upstreams[2:], nil, "", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "github"}, ""},
+		{"none allowed", upstreams, []string{"gone"}, "", "", oauth.NextStep{}, oauth.AccessDenied},
+		{"only hidden ones allowed", upstreams, []string{"secret"}, "", "", oauth.NextStep{}, oauth.AccessDenied},
+		{"no connectors", nil, nil, "", "", oauth.NextStep{}, oauth.AccessDenied},
 
-		{"asked", upstreams, nil, "github", "", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "github"}, ""},
-		{"asked for a hidden one", upstreams, nil, "secret", "", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "secret"}, ""},
-		{"asked for one that is not allowed", upstreams, []string{"ldap"}, "github", "", "", oauth.NextStep{}, oauth.InvalidRequest},
-		{"asked for one that is not there", upstreams, []string{"gone"}, "gone", "", "", oauth.NextStep{}, oauth.InvalidRequest},
-		{"asked, whatever the person chose", upstreams, nil, "github", "ldap", "x@example.com", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "github"}, ""},
+		{"asked", upstreams, nil, "github", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "github"}, ""},
+		{"asked for a hidden one", upstreams, nil, "secret", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "secret"}, ""},
+		{"asked for one that is not allowed", upstreams, []string{"ldap"}, "github", "", oauth.NextStep{}, oauth.InvalidRequest},
+		{"asked for one that is not there", upstreams, []string{"gone"}, "gone", "", oauth.NextStep{}, oauth.InvalidRequest},
+		{"asked, whatever the hint says", upstreams, nil, "github", "x@example.com", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "github"}, ""},
 
-		{"chosen", upstreams, nil, "", "ldap", "", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "ldap"}, ""},
-		{"chosen against the hint", upstreams, nil, "", "github", "x@example.com", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "github"}, ""},
-		{"chosen one that is not allowed", upstreams, []string{"ldap", "local"}, "", "github", "", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
-		{"chosen one that is not there", upstreams, nil, "", "gone", "", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
-
-		{"hinted", upstreams, nil, "", "", "jane@example.com", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "ldap"}, ""},
-		{"hinted, another case", upstreams, nil, "", "", "Jane@EXAMPLE.com", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "ldap"}, ""},
-		{"hinted, two have the domain", upstreams, nil, "", "", "jane@example.org", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
-		{"hinted, one of the two allowed", upstreams, []string{"github", "local"}, "", "", "jane@example.org", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "github"}, ""},
-		{"hinted, not allowed", upstreams, []string{"github", "local"}, "", "", "jane@example.com", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
-		{"hinted, hidden", upstreams, nil, "", "", "jane@hidden.example", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
-		{"hinted, another domain", upstreams, nil, "", "", "jane@sub.example.com", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
-		{"hinted, the last @ counts", upstreams, nil, "", "", "a@example.com@evil.example", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
-		{"hinted without a domain", upstreams, nil, "", "", "jane@", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
-		{"a user name", upstreams, nil, "", "", "example.com", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
+		{"hinted", upstreams, nil, "", "jane@example.com", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "ldap"}, ""},
+		{"hinted, another case", upstreams, nil, "", "Jane@EXAMPLE.com", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "ldap"}, ""},
+		{"hinted, two have the domain", upstreams, nil, "", "jane@example.org", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
+		{"hinted, one of the two allowed", upstreams, []string{"github", "local"}, "", "jane@example.org", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "github"}, ""},
+		{"hinted, not allowed", upstreams, []string{"github", "local"}, "", "jane@example.com", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
+		{"hinted, hidden", upstreams, nil, "", "jane@hidden.example", oauth.NextStep{Step: oauth.StepLogin, ConnectorID: "secret"}, ""},
+		{"hinted, hidden, not allowed", upstreams, []string{"ldap", "local"}, "", "jane@hidden.example", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
+		{"hinted, another domain", upstreams, nil, "", "jane@sub.example.com", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
+		{"hinted, the last @ counts", upstreams, nil, "", "a@example.com@evil.example", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
+		{"hinted without a domain", upstreams, nil, "", "jane@", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
+		{"a user name", upstreams, nil, "", "example.com", oauth.NextStep{Step: oauth.StepChooseConnector}, ""},
 	} {
-		s := oauth.Situation{Client: webClient(), Connectors: test.connectors, ConnectorID: test.chosen, Now: now,
+		s := oauth.Situation{Client: webClient(), Connectors: test.connectors, Now: now,
 			Request: oauth.AuthorizeRequest{ConnectorID: test.asked, LoginHint: test.hint, RedirectURI: "https://app.example.com/cb"}}
 		s.Client.AllowedConnectors = test.allowed
 		got, err := oauth.Next(s, policy())

@@ -31,11 +31,12 @@ func parsePrompt(prompt string) ([]string, *Error) {
 	return values, nil
 }
 
-// WantsFreshLogin reports that a sign-in of an earlier day must not do: the person
-// has to be seen again (OpenID Connect Core 1.0 section 3.1.2.1, prompt and
-// max_age).
+// WantsFreshLogin reports that, where a sign-in is due, the upstream's own memory of
+// the person must not do: they have to be seen again (OpenID Connect Core 1.0 section
+// 3.1.2.1, prompt and max_age). How old that memory is nobody here knows, and
+// auth_time will say now.
 func (r AuthorizeRequest) WantsFreshLogin() bool {
-	return r.HasPrompt(PromptLogin) || r.MaxAge != nil && *r.MaxAge == 0
+	return r.HasPrompt(PromptLogin) || r.MaxAge != nil
 }
 
 // parseMaxAge returns nil when max_age was not given. It is a count of seconds;

@@ -82,14 +82,16 @@ func IntrospectAccessToken(t AccessToken, g storage.Grant, id storage.Identity, 
 
 // IntrospectRefreshToken describes a refresh token to the client that has it: it
 // is active when redeeming it now would succeed, whatever the person's connector
-// might say.
+// might say; CheckRefreshed comes first.
 func IntrospectRefreshToken(t RefreshToken, g storage.Grant, id storage.Identity, client storage.Client, p Policy, now time.Time) Introspection {
 	if verdict, _ := Refresh(g, client, t, p, now); verdict != RefreshRecheck && verdict != RefreshRepeat {
 		return Introspection{}
 	}
 	i := introspect(g, id, p, g.Scopes)
 	i.TokenType, i.IssuedAt = "refresh_token", g.RefreshedAt.Unix()
-	i.Expiry = earliest(g.ExpiresAt, g.RefreshedAt.Add(RefreshPolicyOf(p, client).IdleLifetime)).Unix()
+	policy := RefreshPolicyOf(p, client)
+	absolute := earliest(g.ExpiresAt, g.CodeRedeemedAt.Add(policy.AbsoluteLifetime))
+	i.Expiry = earliest(absolute, g.RefreshedAt.Add(policy.IdleLifetime)).Unix()
 	return i
 }
 

@@ -173,6 +173,12 @@ func TestIntrospectRefreshToken(t *testing.T) {
 	if got := ask(ending, webClient(), 5); !strings.Contains(got, `"exp":1772600827,`) {
 		t.Errorf("near its absolute end: %s", got)
 	}
+	// Also with an absolute lifetime that is shorter by now.
+	shorter := webClient()
+	shorter.RefreshTokens.AbsoluteLifetime = now.Add(time.Hour).Sub(offlineGrant().CodeRedeemedAt)
+	if got := ask(offlineGrant(), shorter, 5); !strings.Contains(got, `"exp":1772604367,`) {
+		t.Errorf("with a shorter absolute lifetime: %s", got)
+	}
 	profile := offlineGrant()
 	profile.Scopes = append(profile.Scopes, "profile")
 	if got := ask(profile, webClient(), 5); !strings.Contains(got, `"username":"jane"`) {

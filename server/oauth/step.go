@@ -53,8 +53,6 @@ type Situation struct {
 	// ApprovedSID: the person has just approved, on a page that showed this
 	// session.
 	ApprovedSID string
-	// ConnectorID: the connector the person chose.
-	ConnectorID string
 	// Own: a page of ours waits, and no client. Any session will do, and there is
 	// nothing to ask.
 	Own bool

@@ -73,15 +73,21 @@ func (e *Endpoint) parseRefreshToken(token string) (oauth.RefreshToken, error) {
 
 // checkRefreshed ends a grant that the configuration does not allow any more.
 func (e *Endpoint) checkRefreshed(ctx context.Context, client storage.Client, g storage.Grant) error {
+	refusal, err := e.notAllowed(ctx, client, g)
+	if err != nil || refusal == nil {
+		return err
+	}
+	return e.revoke(ctx, g.ID, reasonNotAllowed, refusal,
+		audit.GrantRevoked{Grant: audit.GrantOf(g), By: audit.ByConfiguration, Reason: reasonNotAllowed})
+}
+
+// notAllowed says why the configuration does not let a grant go on, or nil.
+func (e *Endpoint) notAllowed(ctx context.Context, client storage.Client, g storage.Grant) (refusal, err error) {
 	peers, err := clients.Find(ctx, e.cfg.Clients, oauth.Audiences(g.Scopes))
 	if err != nil {
-		return fmt.Errorf("loading the audiences: %w", err)
+		return nil, fmt.Errorf("loading the audiences: %w", err)
 	}
-	if err := oauth.CheckRefreshed(e.cfg.Policy, g, client, peers, e.cfg.Connectors, e.now()); err != nil {
-		return e.revoke(ctx, g.ID, reasonNotAllowed, err,
-			audit.GrantRevoked{Grant: audit.GrantOf(g), By: audit.ByConfiguration, Reason: reasonNotAllowed})
-	}
-	return nil
+	return oauth.CheckRefreshed(e.cfg.Policy, g, client, peers, e.cfg.Connectors, e.now()), nil
 }
 
 // refreshTokenOf is the newest refresh token of a grant: always the same one.

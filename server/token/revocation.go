@@ -117,6 +117,10 @@ func (e *Endpoint) introspect(r *http.Request, client storage.Client, token stri
 		return oauth.Introspection{}, fmt.Errorf("loading the grant: %w", err)
 	}
 	if t, err := e.parseRefreshToken(token); err == nil {
+		refusal, err := e.notAllowed(r.Context(), client, g)
+		if err != nil || refusal != nil {
+			return oauth.Introspection{}, err
+		}
 		return oauth.IntrospectRefreshToken(t, g, identity, client, e.cfg.Policy, now), nil
 	}
 	t, err := e.parseAccessToken(token)

@@ -14,20 +14,19 @@ type Client struct {
 	ID string
 	// Name is shown instead of ID when there is one.
 	Name string
-	// LogoURL is shown when it is https. Its origin is then allowed in the
-	// img-src of that page, and learns that somebody is looking at it; it gets no
-	// referrer, hence nothing about whom.
+	// LogoURL is shown when it is the name of a static file, or https. The origin of
+	// the latter is then allowed in the img-src of that page, and learns that somebody
+	// is looking at it; it gets no referrer, hence nothing about whom.
 	LogoURL string
 }
 
-func (c Client) view() clientView {
+// client is a client as a template may show it.
+func (s *Site) client(c Client) clientView {
 	v := clientView{Name: c.Name}
 	if strings.TrimSpace(v.Name) == "" {
 		v.Name = c.ID
 	}
-	if _, ok := imageSource(c.LogoURL); ok {
-		v.LogoURL = c.LogoURL
-	}
+	v.LogoURL, _, _ = s.picture(c.LogoURL)
 	return v
 }
 

@@ -59,6 +59,12 @@ func TestOverrideStyleAndLogo(t *testing.T) {
 	if src, _ := attr(images[0], "src"); !strings.HasPrefix(src, "/dex/static/us.") {
 		t.Errorf("the logo is at %q", src)
 	}
+	page := web.Consent{Client: web.Client{ID: "app", LogoURL: "us.png"}}
+	if shown := elements(document(t, show(t, site, page, web.PageOptions{})), "img"); len(shown) != 2 {
+		t.Error("a client's logo is not shown")
+	} else if src, _ := attr(shown[1], "src"); !strings.HasPrefix(src, "/dex/static/us.") {
+		t.Errorf("a client's logo is at %q", src)
+	}
 }
 
 // A further language must be complete; then it is chosen, and written in its

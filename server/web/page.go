@@ -51,7 +51,7 @@ type view struct {
 	assets assets
 }
 
-// clientView is a client as a template may show it: LogoURL is https or empty.
+// clientView is what is shown of a client: LogoURL is ours, https or empty.
 type clientView struct {
 	Name    string
 	LogoURL string
@@ -89,7 +89,7 @@ func (s *Site) policy(p Page, opt PageOptions) (Policy, error) {
 		policy.Images = append(policy.Images, s.logo)
 	}
 	if c, ok := p.(clientPage); ok {
-		if source, ok := imageSource(c.client().LogoURL); ok && source != s.logo {
+		if _, source, ok := s.picture(c.client().LogoURL); ok && source != "" && source != s.logo {
 			policy.Images = append(policy.Images, source)
 		}
 	}
@@ -119,7 +119,7 @@ func (s *Site) render(w io.Writer, c *catalogue, p Page, requestID string) error
 		texts: c.texts, assets: s.assets,
 	}
 	if cp, ok := p.(clientPage); ok {
-		v.Client = cp.client().view()
+		v.Client = s.client(cp.client())
 	}
 	return s.templates[p.template()].ExecuteTemplate(w, "layout", v)
 }

@@ -131,14 +131,21 @@ func (s *Site) hang(logo string) error {
 	if logo == "" {
 		logo = "logo.svg"
 	}
-	if address, err := s.assets.url(logo); err == nil {
-		s.look.LogoURL = address
-		return nil
-	}
-	source, ok := imageSource(logo)
-	if !ok {
+	var ok bool
+	if s.look.LogoURL, s.logo, ok = s.picture(logo); !ok {
 		return fmt.Errorf("frontend.logoURL %q is neither an https address nor a file in frontend.dir's static folder", logo)
 	}
-	s.look.LogoURL, s.logo = logo, source
 	return nil
+}
+
+// picture is where a logo is, the name of a static file or an https address, and the
+// CSP source of a foreign one.
+func (s *Site) picture(logo string) (address, source string, ok bool) {
+	if address, err := s.assets.url(logo); err == nil {
+		return address, "", true
+	}
+	if source, ok = imageSource(logo); !ok {
+		return "", "", false
+	}
+	return logo, source, true
 }

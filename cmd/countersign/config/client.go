@@ -14,7 +14,8 @@ type StaticClient struct {
 	ID string `mapstructure:"id" config:"env"`
 	// Name is shown to people. Default: ID.
 	Name string `mapstructure:"name"`
-	// LogoURL is shown to people: an https URL, or a path under the issuer.
+	// LogoURL is shown to people: an https URL, or the name of a file in the folder
+	// "static" of frontend.dir.
 	LogoURL string `mapstructure:"logoURL"`
 	// Secret is the client_secret of a confidential client.
 	Secret string `mapstructure:"secret" config:"env,file"`
@@ -197,12 +198,13 @@ func (c *checker) names(path string, names []string, known map[string]bool, kind
 	}
 }
 
-// logo checks the address of a picture: http(s), or a path without a host.
+// logo checks where a picture is: https, or a file in the folder "static", which has
+// no folders.
 func (c *checker) logo(path, logo string) {
 	if logo == "" || isWebURL(logo) && strings.HasPrefix(logo, "https:") {
 		return
 	}
-	if strings.HasPrefix(logo, "//") || strings.ContainsAny(logo, ":\\ ?#") || !printable(logo) {
+	if strings.ContainsAny(logo, ":\\/ ?#") || !printable(logo) {
 		c.problem(path, "%q is neither an https URL nor the name of a file such as logo.svg", clip(logo))
 	}
 }

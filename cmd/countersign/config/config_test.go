@@ -127,7 +127,7 @@ func TestEverything(t *testing.T) {
 			{Email: "dave@example.com", Hash: bcryptHash, UserID: "3", EmailVerified: &yes},
 		},
 		Frontend: config.Frontend{
-			Issuer: "Example Login", LogoURL: "theme/logo.svg", Theme: "dark", Dir: "testdata",
+			Issuer: "Example Login", LogoURL: "logo.svg", Theme: "dark", Dir: "testdata",
 			Extra:  map[string]string{"Support.Mail": "help@example.com", "supportMail": "other@example.com", "Größe": "groß"},
 			Colors: config.Colors{Accent: "#00aa00", AccentDark: "#ffffff", Background: "#fefefe", BackgroundDark: "#000000"},
 		},
