@@ -61,7 +61,8 @@ func (r *Rechecker) known(i storage.Identity, sealed []byte) (connector.Identity
 	return identity.Known(i, secret), nil
 }
 
-// keep stores a secret that was changed before the upstream failed, and nothing else.
+// keep ends a claim that brought no answer. It stores the secret, which may have been
+// changed before the upstream failed, and nothing else.
 func (r *Rechecker) keep(ctx context.Context, found storage.Identity, secret []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()

@@ -151,6 +151,41 @@ func TestNobodyToAsk(t *testing.T) {
 	}
 }
 
+// mute has given no secret for the person, as an OpenID provider may give no refresh
+// token.
+type mute struct{}
+
+func (mute) SecretIsGoodForOneUse() {}
+
+func (mute) Refresh(context.Context, connector.Identity) (connector.Identity, error) {
+	return connector.Identity{}, connector.ErrCannotAsk
+}
+
+// Who cannot be asked about keeps nobody waiting, however many come at once to
+// whichever replica, and is no failure of the upstream.
+func TestNobodyWaitsForWhoCannotBeAsked(t *testing.T) {
+	w := newWorld(t)
+	_, person := w.signIn("oidc", "jane")
+	replicas := make([]*recheck.Rechecker, 2)
+	for i := range replicas {
+		replicas[i] = w.rechecker(map[string]connector.Refresher{"oidc": mute{}}, func(c *recheck.Config) { c.Timeout = 300 * time.Millisecond })
+	}
+	for _, test := range []struct {
+		wait time.Duration
+		want error
+	}{{after, nil}, {stale, recheck.ErrSignInAgain}} {
+		w.advance(test.wait)
+		for i := range 4 {
+			if err := replicas[i%2].Fresh(t.Context(), person); !errors.Is(err, test.want) {
+				t.Errorf("question %d after %s: %v, want %v", i, test.wait, err, test.want)
+			}
+		}
+	}
+	if w.log.String() != "" {
+		t.Errorf("the log says %s", w.log.String())
+	}
+}
+
 // The operator's rules hold for what is learnt later, too.
 func TestAccept(t *testing.T) {
 	w := newWorld(t)
