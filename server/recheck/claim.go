@@ -11,8 +11,15 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
-// claimPause is the time between two looks whether another replica has an answer.
-const claimPause = 100 * time.Millisecond
+const (
+	// claimPause is the time between two looks whether another replica has an answer.
+	claimPause = 100 * time.Millisecond
+
+	// clockError is how far the clocks of two replicas may be apart before anybody is
+	// told: each 30 s from the database's. The one that is ahead must not take a
+	// question that is being asked for over.
+	clockError = time.Minute
+)
 
 var (
 	// errAnswered: there is nothing to ask any more.
@@ -30,7 +37,7 @@ func (r *Rechecker) claim(ctx context.Context, s Source, id storage.Identity) (s
 		now := r.cfg.Now().UTC().Truncate(time.Microsecond)
 		found, sealed, err := r.cfg.Store.ClaimRecheck(ctx, storage.RecheckClaim{
 			ConnectorID: id.ConnectorID, UserID: id.UserID,
-			CheckedAfter: now.Add(-s.Recheck.After), Now: now, Until: now.Add(r.timeout(s) + time.Second),
+			CheckedAfter: now.Add(-s.Recheck.After), Now: now, Until: now.Add(r.timeout(s) + clockError),
 		})
 		switch {
 		case err == nil && !s.Recheck.Due(found.CheckedAt, now): // another replica has asked

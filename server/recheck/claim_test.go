@@ -86,6 +86,50 @@ func TestSecretsOfOneUse(t *testing.T) {
 	}
 }
 
+// watched says when somebody has tried to claim.
+type watched struct {
+	storage.Identities
+	tried chan struct{}
+}
+
+func (s watched) ClaimRecheck(ctx context.Context, in storage.RecheckClaim) (storage.Identity, []byte, error) {
+	i, sealed, err := s.Identities.ClaimRecheck(ctx, in)
+	select {
+	case s.tried <- struct{}{}:
+	default: // it was said
+	}
+	return i, sealed, err
+}
+
+// A replica whose clock is ahead, by less than anybody is told of, does not ask while
+// another one does: its question would come with a secret that has been used.
+func TestClaimAtAnotherClock(t *testing.T) {
+	w := newWorld(t)
+	d := &onceDirectory{until: make(chan struct{})}
+	id, person := w.signIn("once", "jane")
+	w.keep(person, "secret 0")
+	w.advance(after)
+	sources := map[string]connector.Refresher{"once": d}
+	answers, tried := make(chan error), [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}
+	for i, ahead := range []time.Duration{0, 50 * time.Second} {
+		r := w.rechecker(sources, func(c *recheck.Config) {
+			c.Store = watched{w.store, tried[i]}
+			c.Now = func() time.Time { return w.now().Add(ahead) }
+		})
+		go func() { answers <- r.Fresh(t.Context(), person) }()
+		<-tried[i]
+	}
+	close(d.until)
+	for range 2 {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if g, _ := w.grant(id); d.secret != 1 || d.old != 0 || !g.RevokedAt.IsZero() {
+		t.Errorf("%d questions, %d with an old secret, revoked %v", d.secret, d.old, !g.RevokedAt.IsZero())
+	}
+}
+
 // heldClaim is that of somebody who never answers, for a minute.
 func (w *world) heldClaim() storage.RecheckClaim {
 	return storage.RecheckClaim{ConnectorID: "once", UserID: "jane", CheckedAfter: w.now(), Now: w.now(), Until: w.now().Add(time.Minute)}
