@@ -11,8 +11,15 @@ import (
 	"github.com/countersign/countersign/storage"
 )
 
-// claimPause is the time between two looks whether another replica has an answer.
-const claimPause = 100 * time.Millisecond
+const (
+	// claimPause is the time between two looks whether another replica has an answer.
+	claimPause = 100 * time.Millisecond
+
+	// clockError is how far the clocks of two replicas may be apart before anybody is
+	// told: each 30 s from the database's. The one that is ahead must not take a
+	// question that is being asked for over.
+	clockError = time.Minute
+)
 
 var (
 	// errAnswered: there is nothing to ask any more.
@@ -30,7 +37,7 @@ func (r *Rechecker) claim(ctx context.Context, s Source, id storage.Identity) (s
 		now := r.cfg.Now().UTC().Truncate(time.Microsecond)
 		found, sealed, err := r.cfg.Store.ClaimRecheck(ctx, storage.RecheckClaim{
 			ConnectorID: id.ConnectorID, UserID: id.UserID,
-			CheckedAfter: now.Add(-s.Recheck.After), Now: now, Until: now.Add(r.timeout(s) + time.Second),
+			CheckedAfter: now.Add(-s.Recheck.After), Now: now, Until: now.Add(r.timeout(s) + clockError),
 		})
 		switch {
 		case err == nil && !s.Recheck.Due(found.CheckedAt, now): // another replica has asked
@@ -61,7 +68,8 @@ func (r *Rechecker) known(i storage.Identity, sealed []byte) (connector.Identity
 	return identity.Known(i, secret), nil
 }
 
-// keep stores a secret that was changed before the upstream failed, and nothing else.
+// keep ends a claim that brought no answer. It stores the secret, which may have been
+// changed before the upstream failed, and nothing else.
 func (r *Rechecker) keep(ctx context.Context, found storage.Identity, secret []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()

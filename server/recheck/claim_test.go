@@ -86,6 +86,50 @@ func TestSecretsOfOneUse(t *testing.T) {
 	}
 }
 
+// watched says when somebody has tried to claim.
+type watched struct {
+	storage.Identities
+	tried chan struct{}
+}
+
+func (s watched) ClaimRecheck(ctx context.Context, in storage.RecheckClaim) (storage.Identity, []byte, error) {
+	i, sealed, err := s.Identities.ClaimRecheck(ctx, in)
+	select {
+	case s.tried <- struct{}{}:
+	default: // it was said
+	}
+	return i, sealed, err
+}
+
+// A replica whose clock is ahead, by less than anybody is told of, does not ask while
+// another one does: its question would come with a secret that has been used.
+func TestClaimAtAnotherClock(t *testing.T) {
+	w := newWorld(t)
+	d := &onceDirectory{until: make(chan struct{})}
+	id, person := w.signIn("once", "jane")
+	w.keep(person, "secret 0")
+	w.advance(after)
+	sources := map[string]connector.Refresher{"once": d}
+	answers, tried := make(chan error), [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}
+	for i, ahead := range []time.Duration{0, 50 * time.Second} {
+		r := w.rechecker(sources, func(c *recheck.Config) {
+			c.Store = watched{w.store, tried[i]}
+			c.Now = func() time.Time { return w.now().Add(ahead) }
+		})
+		go func() { answers <- r.Fresh(t.Context(), person) }()
+		<-tried[i]
+	}
+	close(d.until)
+	for range 2 {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if g, _ := w.grant(id); d.secret != 1 || d.old != 0 || !g.RevokedAt.IsZero() {
+		t.Errorf("%d questions, %d with an old secret, revoked %v", d.secret, d.old, !g.RevokedAt.IsZero())
+	}
+}
+
 // heldClaim is that of somebody who never answers, for a minute.
 func (w *world) heldClaim() storage.RecheckClaim {
 	return storage.RecheckClaim{ConnectorID: "once", UserID: "jane", CheckedAfter: w.now(), Now: w.now(), Until: w.now().Add(time.Minute)}
@@ -148,6 +192,41 @@ func TestNobodyToAsk(t *testing.T) {
 	}
 	if g, _ := w.grant(id); !g.RevokedAt.IsZero() {
 		t.Error("the grant is revoked")
+	}
+}
+
+// mute has given no secret for the person, as an OpenID provider may give no refresh
+// token.
+type mute struct{}
+
+func (mute) SecretIsGoodForOneUse() {}
+
+func (mute) Refresh(context.Context, connector.Identity) (connector.Identity, error) {
+	return connector.Identity{}, connector.ErrCannotAsk
+}
+
+// Who cannot be asked about keeps nobody waiting, however many come at once to
+// whichever replica, and is no failure of the upstream.
+func TestNobodyWaitsForWhoCannotBeAsked(t *testing.T) {
+	w := newWorld(t)
+	_, person := w.signIn("oidc", "jane")
+	replicas := make([]*recheck.Rechecker, 2)
+	for i := range replicas {
+		replicas[i] = w.rechecker(map[string]connector.Refresher{"oidc": mute{}}, func(c *recheck.Config) { c.Timeout = 300 * time.Millisecond })
+	}
+	for _, test := range []struct {
+		wait time.Duration
+		want error
+	}{{after, nil}, {stale, recheck.ErrSignInAgain}} {
+		w.advance(test.wait)
+		for i := range 4 {
+			if err := replicas[i%2].Fresh(t.Context(), person); !errors.Is(err, test.want) {
+				t.Errorf("question %d after %s: %v, want %v", i, test.wait, err, test.want)
+			}
+		}
+	}
+	if w.log.String() != "" {
+		t.Errorf("the log says %s", w.log.String())
 	}
 }
 
