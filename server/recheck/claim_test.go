@@ -119,6 +119,37 @@ func TestClaimIsHeld(t *testing.T) {
 	}
 }
 
+// mute cannot be asked, since its upstream gave no secret.
+type mute struct{}
+
+func (mute) SecretIsGoodForOneUse() {}
+
+func (mute) Refresh(context.Context, connector.Identity) (connector.Identity, error) {
+	return connector.Identity{}, connector.ErrCannotAsk
+}
+
+// Who finds that nobody can be asked holds nobody up who comes right after.
+func TestClaimOfNobodyToAsk(t *testing.T) {
+	w := newWorld(t)
+	_, person := w.signIn("mute", "jane")
+	r := w.rechecker(map[string]connector.Refresher{"mute": mute{}}, func(c *recheck.Config) { c.Timeout = 300 * time.Millisecond })
+	w.advance(after + time.Second)
+	for range 3 {
+		if err := r.Fresh(t.Context(), person); err != nil {
+			t.Errorf("an answer that can be borne: %v", err)
+		}
+	}
+	if log := w.log.String(); log != "" {
+		t.Errorf("the log has %s", log)
+	}
+	w.advance(stale)
+	for range 3 {
+		if err := r.Fresh(t.Context(), person); !errors.Is(err, recheck.ErrSignInAgain) {
+			t.Errorf("one that cannot: %v", err)
+		}
+	}
+}
+
 // Master secrets that were lost are no reason to take people for gone.
 func TestSecretOfLostMaster(t *testing.T) {
 	w := newWorld(t)

@@ -214,8 +214,12 @@ func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity)
 	if err == nil && s.Accept != nil {
 		who, err = s.Accept(who)
 	}
-	if once && len(changed) > 0 && errors.Is(err, connector.ErrUpstream) {
+	switch {
+	case !once:
+	case len(changed) > 0 && errors.Is(err, connector.ErrUpstream):
 		err = errors.Join(err, r.keep(whole, found, changed))
+	case errors.Is(err, connector.ErrCannotAsk): // there will be no answer that ends the claim
+		err = errors.Join(err, r.keep(whole, found, before.Secret))
 	}
 	return who, err
 }
