@@ -108,7 +108,7 @@ func (c *Connector) identity(ctx context.Context, p *provider, subject string, c
 	if err != nil {
 		return connector.Identity{}, err
 	}
-	if who.Groups, err = c.groups(ctx, claims, tokens.AccessToken); err != nil {
+	if who.Groups, err = c.groups(ctx, claims, tokens); err != nil {
 		return connector.Identity{}, err
 	}
 	if tokens.RefreshToken != "" {

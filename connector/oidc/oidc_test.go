@@ -190,6 +190,34 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
+// A refresh without an id_token, whose groups userinfo does not say either, takes
+// nobody for somebody without groups. The rotated refresh token is kept.
+func TestRefreshSaysNoGroups(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change   func(*oidc.Config)
+		userinfo map[string]any
+		want     error
+	}{
+		"silent":            {func(*oidc.Config) {}, map[string]any{}, connector.ErrCannotAsk},
+		"none":              {func(*oidc.Config) {}, map[string]any{"groups": []string{}}, nil},
+		"by another claim":  {func(c *oidc.Config) { c.Keys.Groups = "roles" }, map[string]any{"roles": []string{}}, nil},
+		"another is silent": {func(c *oidc.Config) { c.Keys.Groups = "roles" }, map[string]any{}, connector.ErrCannotAsk},
+		"nobody wants them": {func(c *oidc.Config) { c.Groups = false }, map[string]any{}, nil},
+		"userinfo has them": {func(c *oidc.Config) { c.UserInfo = true }, map[string]any{}, nil},
+	} {
+		p := newProvider(t)
+		p.token["refresh_token"], p.token["id_token"] = "refresh-2", ""
+		c.userinfo["sub"] = "subject"
+		p.documents["/userinfo"] = c.userinfo
+		before := connector.Identity{UserID: "subject", Groups: []string{"a"}, Secret: []byte(`{"r":"refresh-1","s":"subject"}`)}
+		who, err := p.connect(c.change).Refresh(t.Context(), before)
+		if !errors.Is(err, c.want) || err != nil && !errors.Is(err, connector.ErrUpstream) || string(who.Secret) != `{"r":"refresh-2","s":"subject"}` {
+			t.Errorf("%s: %+v, %v", name, who, err)
+		}
+	}
+}
+
 func TestRefreshFails(t *testing.T) {
 	t.Parallel()
 	secret := []byte(`{"r":"refresh-1","s":"subject"}`)

@@ -83,3 +83,23 @@ func TestReadersTakeTurns(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 }
+
+// What a stranger has signed is read once, and no more where the provider has
+// metadata, which might have a new key.
+func TestStrangersAreReadOnce(t *testing.T) {
+	w, r := newWorld(t), newRolling(t)
+	w.idp = samltest.WithKey(t, "https://stranger.example", otherKey())
+	response := w.signed()
+	w.idp.Sign(response)
+	text := insertBefore(samltest.Text(response), "</samlp:Response>", strings.Repeat("<a/>", 5000))
+	cost := func(of *world) float64 {
+		return testing.AllocsPerRun(1, func() {
+			if _, err := of.post(text); !errors.Is(err, connector.ErrUpstream) || !strings.Contains(err.Error(), "none of the provider's certificates") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	if without, with := cost(w), cost(r.world); with > 1.2*without {
+		t.Errorf("%.0f allocations, and %.0f without metadata", with, without)
+	}
+}

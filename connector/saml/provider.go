@@ -201,11 +201,29 @@ func entities(text []byte) ([]crewjam.EntityDescriptor, error) {
 	if err := xml.Unmarshal(text, &many); err != nil {
 		return nil, oneErr
 	}
-	all := many.EntityDescriptors
-	for _, inner := range many.EntitiesDescriptors {
-		all = append(all, inner.EntityDescriptors...)
+	return contained(many, time.Time{}), nil
+}
+
+// contained are the entities in a descriptor, none of which is valid for longer than
+// what it is in (SAML Metadata 2.3.1).
+func contained(in crewjam.EntitiesDescriptor, until time.Time) (all []crewjam.EntityDescriptor) {
+	until = earlier(until, in.ValidUntil)
+	for _, e := range in.EntityDescriptors {
+		e.ValidUntil = earlier(e.ValidUntil, &until)
+		all = append(all, e)
 	}
-	return all, nil
+	for _, inner := range in.EntitiesDescriptors {
+		all = append(all, contained(inner, until)...)
+	}
+	return all
+}
+
+// earlier is the first of two times, of which one that is missing never comes.
+func earlier(a time.Time, b *time.Time) time.Time {
+	if b == nil || b.IsZero() || !a.IsZero() && a.Before(*b) {
+		return a
+	}
+	return *b
 }
 
 func descriptor(e crewjam.EntityDescriptor, binding string) (*provider, error) {
@@ -215,6 +233,7 @@ func descriptor(e crewjam.EntityDescriptor, binding string) (*provider, error) {
 	}
 	addresses, ends := make(map[string]string), make(map[string]slo)
 	for _, d := range e.IDPSSODescriptors {
+		p.validUntil = earlier(p.validUntil, d.ValidUntil) // SAML Metadata 2.4.1
 		for _, s := range d.SingleSignOnServices {
 			if addresses[s.Binding] == "" {
 				addresses[s.Binding] = s.Location

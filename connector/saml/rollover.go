@@ -18,6 +18,12 @@ const againInterval = 10 * time.Second
 // errUnknownKey: none of the provider's keys has made a signature.
 var errUnknownKey = errors.New("none of the provider's certificates has made it")
 
+// newKey is errUnknownKey of what the provider seems to have signed.
+type newKey struct{ error }
+
+// Unwrap implements what errors.Is and errors.As look for.
+func (n newKey) Unwrap() error { return n.error }
+
 // response reads a response. Where the provider seems to have signed it with a key
 // that is not known, its metadata may have a new one: they are read again.
 func (c *Connector) response(ctx context.Context, raw []byte) (assertion, error) {
@@ -26,7 +32,7 @@ func (c *Connector) response(ctx context.Context, raw []byte) (assertion, error)
 		return assertion{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
 	}
 	a, err := c.readResponse(ctx, raw, p)
-	if !errors.Is(err, errUnknownKey) || !c.fromMetadata() || !seemsFrom(raw, p.issuer) {
+	if _, maybe := errors.AsType[newKey](err); !maybe || !c.fromMetadata() {
 		return a, err
 	}
 	if again := c.learnAgain(ctx, p); again != nil {
@@ -51,11 +57,7 @@ func (c *Connector) fromMetadata() bool { return c.cfg.MetadataURL != "" || c.cf
 // seemsFrom reports whether a response names an issuer: itself, or at least in its
 // assertion. It proves nothing; what other providers post to the same address does
 // not.
-func seemsFrom(raw []byte, issuer string) bool {
-	response, err := parse(raw)
-	if err != nil {
-		return false
-	}
+func seemsFrom(response *etree.Element, issuer string) bool {
 	for _, el := range append([]*etree.Element{response}, children(response, nsAssertion, tagAssertion)...) {
 		if name, err := optional(el, nsAssertion, "Issuer"); name != nil || err != nil {
 			return err == nil && checkIssuer(name, issuer) == nil

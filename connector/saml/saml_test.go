@@ -398,6 +398,13 @@ func TestMetadataOfTheProvider(t *testing.T) {
 		_, err := w.post(samltest.Text(w.signed()))
 		return err
 	}
+	of := func(idp *samltest.IdP) string {
+		return strings.TrimPrefix(first.Metadata(ssoURL, idp.Certificate), `<?xml version="1.0"?>`)
+	}
+	group := func(attributes, body string) string {
+		return `<EntitiesDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" ` + attributes + `>` + body + `</EntitiesDescriptor>`
+	}
+	const past, future = `validUntil="2001-01-01T00:00:00Z" `, `validUntil="2101-01-01T00:00:00Z" `
 	steps := []struct {
 		name, body        string
 		firstOK, secondOK bool
@@ -411,9 +418,11 @@ func TestMetadataOfTheProvider(t *testing.T) {
 		{"over", strings.Replace(first.Metadata(ssoURL, first.Certificate), "entityID", `validUntil="2001-01-01T00:00:00Z" entityID`, 1), false, true},
 		{"10 MB", first.Metadata(ssoURL, first.Certificate) + strings.Repeat(" ", 10<<20), false, true},
 		{"a document type", `<!DOCTYPE x [<!ENTITY a "aaaa">]>` + first.Metadata(ssoURL, first.Certificate), false, true},
-		{"among others", `<EntitiesDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata">` +
-			strings.TrimPrefix(strings.ReplaceAll(first.Metadata(ssoURL, second.Certificate), issuer, "https://evil.example"), `<?xml version="1.0"?>`) +
-			strings.TrimPrefix(first.Metadata(ssoURL, first.Certificate), `<?xml version="1.0"?>`) + `</EntitiesDescriptor>`, true, false},
+		{"the group is over", group(past, of(first)), false, true},
+		{"the group around is over", group(past, group(future, strings.Replace(of(first), "entityID", future+"entityID", 1))), false, true},
+		{"the role is over", strings.Replace(of(first), "<IDPSSODescriptor ", "<IDPSSODescriptor "+past, 1), false, true},
+		{"among others", group("", strings.ReplaceAll(of(second), issuer, "https://evil.example")+of(first)), true, false},
+		{"far inside", group(future, group(future, group(future, of(second)))), false, true},
 	}
 	for _, s := range steps {
 		serve(s.body)
