@@ -22,7 +22,7 @@ const retryAfterSeconds = "2"
 // errNotReady answers everything until the provider has been loaded.
 var errNotReady = fmt.Errorf("%w: still starting", storage.ErrUnavailable)
 
-// audience is who reads the errors of a route.
+// audience is who reads the errors of an address.
 type audience int
 
 const (
@@ -47,7 +47,7 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if f.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfterSeconds)
 	}
-	s.fail(w, r, s.audiences[r.Pattern], f)
+	s.fail(w, r, s.readers[r.URL.Path], f)
 }
 
 // fail writes a failure for who reads it.

@@ -477,3 +477,19 @@ func flowOf(page *person.Page) string {
 	u.RawQuery = ""
 	return u.String()
 }
+
+// A browser without the flow's cookie is told what may help, and so is the operator.
+func TestNoCookies(t *testing.T) {
+	t.Parallel()
+	var log journal
+	w := newWorld(t, "sqlite", logging(&log))
+	page := w.get(w.browser(), w.request())
+	page = w.get(w.browser(), page.URL.String())
+	if page.Status != http.StatusBadRequest || !strings.Contains(page.Body, "accept cookies") {
+		t.Errorf("%d\n%s", page.Status, page.Body)
+	}
+	w.http.Close() // the record is written when the handler has returned
+	if !strings.Contains(log.String(), "it sent no cookie") {
+		t.Errorf("the log:\n%s", log.String())
+	}
+}

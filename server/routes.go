@@ -129,7 +129,6 @@ func atLogout(h func(*logout.Endpoint, http.ResponseWriter, *http.Request) error
 // newHandler builds the mux of the table.
 func (s *Server) newHandler() (http.Handler, error) {
 	mux := http.NewServeMux()
-	s.audiences = make(map[string]audience)
 	addresses := make(map[string]route) // all methods of an address together
 	for _, rt := range s.routes() {
 		for _, at := range s.addresses(rt.path) {
@@ -141,13 +140,13 @@ func (s *Server) newHandler() (http.Handler, error) {
 			addresses[at] = together
 		}
 	}
-	readers := make(map[string]audience)
+	s.readers = make(map[string]audience)
 	for at, rt := range addresses {
 		mux.Handle(at, s.notTaken(rt))
-		readers[at] = rt.errors
+		s.readers[at] = rt.errors
 	}
 	s.mountPlain(mux)
-	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(readers, s.postsStay(mux))))), nil
+	return s.entry.Wrap(s.cfg.Metrics.Handler(s.cfg.Tracing.Handler(s.withHeaders(s.postsStay(mux))))), nil
 }
 
 // addresses are where a path of the table is: under the issuer, and, for one of
@@ -168,9 +167,7 @@ func (s *Server) mount(mux *http.ServeMux, at string, rt route) error {
 		return err
 	}
 	for m := range strings.FieldsSeq(rt.methods) {
-		pattern := m + " " + at
-		s.audiences[pattern] = rt.errors
-		mux.Handle(pattern, h)
+		mux.Handle(m+" "+at, h)
 	}
 	return nil
 }
@@ -276,14 +273,10 @@ func (s *Server) postsStay(mux http.Handler) http.Handler {
 }
 
 // withHeaders gives every response the headers of one that is no page; pages
-// replace them by their own. readers are who reads what comes from an address.
-func (s *Server) withHeaders(readers map[string]audience, next http.Handler) http.Handler {
-	machines := map[string]bool{}
-	for at, who := range readers {
-		machines[at] = who != forPeople
-	}
+// replace them by their own.
+func (s *Server) withHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if machines[r.URL.Path] {
+		if s.readers[r.URL.Path] != forPeople {
 			s.site.MachineHeaders(w.Header())
 		} else {
 			s.site.PlainHeaders(w.Header())

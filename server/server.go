@@ -103,8 +103,8 @@ type Server struct {
 	site    *web.Site
 	entry   *request.Entry
 	handler http.Handler
-	// audiences says who reads the errors of a pattern; others are people.
-	audiences map[string]audience
+	// readers says who reads what comes from an address; of others, people do.
+	readers map[string]audience
 	// provider is nil until everything it needs has been loaded.
 	provider atomic.Pointer[provider]
 	// ready is closed when provider is set.

@@ -196,8 +196,8 @@ func TestTokenErrors(t *testing.T) {
 	if a := w.do(http.MethodGet, "/token", nil); a.status != http.StatusMethodNotAllowed {
 		t.Errorf("GET: %d", a.status)
 	}
-	if a := w.post("/token", with("code", strings.Repeat("x", 1<<20))); a.status != http.StatusRequestEntityTooLarge {
-		t.Errorf("1 MB: %d", a.status)
+	if a := w.post("/token", with("code", strings.Repeat("x", 1<<20))); a.status != http.StatusRequestEntityTooLarge || a.str("error") != "invalid_request" {
+		t.Errorf("1 MB: %d %s", a.status, a.raw)
 	}
 }
 

@@ -51,11 +51,14 @@ func (f *Flow) Callback(w http.ResponseWriter, r *http.Request) error {
 	}
 	id, ok := flowID(query)
 	if !ok || query.Has(paramTicket) {
-		return f.lost(w, r, errNoFlow)
+		return f.lost(w, r, errNoState)
 	}
 	f.seeOther(w, f.path(id, "callback")+"?"+r.URL.RawQuery)
 	return nil
 }
+
+// errNoState: the upstream has sent somebody whom we did not send there.
+var errNoState = fmt.Errorf("%w: the upstream gave back no state of ours", errNoFlow)
 
 // flowID reads the id that the upstream gave back: OAuth 2.0's state, SAML's
 // RelayState.
@@ -77,7 +80,7 @@ func (f *Flow) Posted(w http.ResponseWriter, r *http.Request) error {
 	}
 	id, ok := flowID(r.PostForm)
 	if !ok {
-		return f.lost(w, r, errNoFlow)
+		return f.lost(w, r, errNoState)
 	}
 	c, receipt, err := f.receive(r)
 	if errors.Is(err, connector.ErrTurnedBack) {
@@ -89,7 +92,7 @@ func (f *Flow) Posted(w http.ResponseWriter, r *http.Request) error {
 	}
 	ticket, err := f.keep(r.Context(), c, receipt)
 	if errors.Is(err, storage.ErrConflict) {
-		return f.lost(w, r, errNoFlow) // a replay, or a form that was sent twice
+		return f.lost(w, r, fmt.Errorf("%w: the upstream's message was here before", errNoFlow)) // a replay, or a form that was sent twice
 	}
 	if err != nil {
 		return err

@@ -112,7 +112,7 @@ func (f *Flow) visit(r *http.Request) (*visit, error) {
 		return nil, err
 	}
 	if client == nil { // removed since the flow began
-		return nil, errNoFlow
+		return nil, fmt.Errorf("%w: its client is not configured any more", errNoFlow)
 	}
 	v.client = *client
 	return v, nil

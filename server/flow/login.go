@@ -73,7 +73,7 @@ func (f *Flow) loginVisit(r *http.Request) (*visit, *Connector, error) {
 	}
 	c := f.connector(r.PathValue("connector"))
 	if !f.usable(v, c) {
-		return nil, nil, errNoFlow
+		return nil, nil, fmt.Errorf("%w: it may not use this connector", errNoFlow)
 	}
 	return v, c, nil
 }

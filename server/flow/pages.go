@@ -35,11 +35,13 @@ func (f *Flow) stepPage(w http.ResponseWriter, r *http.Request, v *visit, status
 }
 
 // lost answers a visit to a flow that this browser does not carry: the back
-// button, a second submit, a reload, a link from another browser.
+// button, a second submit, a reload, a link from another browser; or a browser that
+// takes no cookies, which the record tells from the others.
 func (f *Flow) lost(w http.ResponseWriter, r *http.Request, err error) error {
 	if !errors.Is(err, errNoFlow) {
 		return err
 	}
+	request.Cause(r.Context(), err)
 	f.page(w, r, http.StatusBadRequest, web.Finished{}, nil)
 	return nil
 }

@@ -158,11 +158,11 @@ func (f *Flow) open(r *http.Request) (id string, st state, err error) {
 	id = r.PathValue("flow")
 	c, err := r.Cookie(f.cookieName())
 	if err != nil {
-		return "", state{}, errNoFlow
+		return "", state{}, fmt.Errorf("%w: it sent no cookie", errNoFlow)
 	}
 	st, err = f.unseal(id, c.Value)
 	if err == nil && f.over(st, r.Method) {
-		err = errNoFlow
+		err = fmt.Errorf("%w: it is over", errNoFlow)
 	}
 	return id, st, err
 }

@@ -95,7 +95,7 @@ type header struct{ alg, kid, typ string }
 // Whatever else a header can carry to lead a verifier astray (jwk, jku, x5u,
 // x5c, crit, b64, zip; RFC 8725 section 3.10) is never ours.
 func parseHeader(token string) (header, error) {
-	segments := strings.Split(token, ".")
+	segments := strings.SplitN(token, ".", 4) // a token of dots is not worth a slice of them
 	if len(segments) != 3 {
 		return header{}, errors.New("not three segments")
 	}

@@ -27,7 +27,8 @@ type StaticClient struct {
 	// PKCE. Default: false.
 	Public bool `mapstructure:"public"`
 	// RedirectURIs are compared letter by letter, the port of a loopback address
-	// excepted for public clients. A public client without any may use loopback.
+	// excepted (see oauth.MatchRedirectURI). A public client without any may use
+	// loopback.
 	RedirectURIs []string `mapstructure:"redirectURIs"`
 	// TrustedPeers are clients that may ask for tokens for this one.
 	TrustedPeers []string `mapstructure:"trustedPeers"`

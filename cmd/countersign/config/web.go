@@ -27,8 +27,8 @@ type Web struct {
 	// AllowedOrigins are the origins (https://app.example.com) whose scripts may
 	// call discovery, keys, token and userinfo (CORS). "*" is all. Default: none.
 	AllowedOrigins []string `mapstructure:"allowedOrigins"`
-	// TrustedProxies are the networks whose X-Forwarded-* headers are believed.
-	// Default: none.
+	// TrustedProxies are the networks whose X-Forwarded-For and X-Request-Id are
+	// believed. Default: none.
 	TrustedProxies []netip.Prefix `mapstructure:"trustedProxies"`
 	// Limits bound what one client, and all together, can make the server hold.
 	Limits Limits `mapstructure:"limits"`
