@@ -218,8 +218,8 @@ func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity)
 	case !once || err == nil: // an answer ends the claim when it is stored
 	case len(changed) > 0 && errors.Is(err, connector.ErrUpstream):
 		err = errors.Join(err, r.keep(whole, found, changed))
-	default: // the next one need not wait for the claim's end
-		_ = r.keep(whole, found, before.Secret)
+	default:
+		r.release(whole, found, before.Secret)
 	}
 	return who, err
 }
@@ -235,7 +235,7 @@ func (r *Rechecker) store(ctx context.Context, id storage.Identity, who connecto
 		return err
 	}
 	id = identity.Of(id.ConnectorID, who, now, id.ExpiresAt)
-	err = r.cfg.Store.RecheckIdentity(ctx, id, sealed)
+	err = r.write(ctx, id, sealed)
 	switch {
 	case errors.Is(err, storage.ErrInvalid):
 		// The upstream's nonsense is not the client's mistake.
