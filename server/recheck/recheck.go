@@ -169,13 +169,16 @@ func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) erro
 	}
 	who, err := r.question(ctx, s, id)
 	_, denied := errors.AsType[*connector.DeniedError](err)
+	gone := errors.Is(err, connector.ErrGone)
 	switch {
 	case errors.Is(err, errAnswered):
 		return nil
 	case errors.Is(err, connector.ErrCannotAsk):
 		return err
 	case errors.Is(err, connector.ErrUpstream), errors.Is(err, errStore): // whatever else it wraps
-	case errors.Is(err, connector.ErrGone):
+	case (gone || denied) && r.seenSince(ctx, id, now):
+		return nil
+	case gone:
 		return r.revoke(ctx, id, reasonGone)
 	case denied:
 		return r.revoke(ctx, id, reasonDenied)
@@ -249,6 +252,16 @@ func (r *Rechecker) store(ctx context.Context, id storage.Identity, who connecto
 	r.answers.add(id)
 	r.pauses.end(id)
 	return nil
+}
+
+// seenSince reports whether the connector has vouched for a person since they were
+// asked about: somebody who has just signed in again is not gone because the token of
+// their last sign-in is. If they are, the next question will tell.
+func (r *Rechecker) seenSince(ctx context.Context, id storage.Identity, asked time.Time) bool {
+	found, _, err := r.cfg.Store.ClaimRecheck(ctx, storage.RecheckClaim{
+		ConnectorID: id.ConnectorID, UserID: id.UserID, CheckedAfter: asked, Now: asked, Until: asked,
+	})
+	return err == nil && found.CheckedAt.After(asked)
 }
 
 // failed remembers that an upstream failed, and says so once. The store's failures
