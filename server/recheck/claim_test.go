@@ -254,6 +254,32 @@ func TestSecretOutlivesAnOutage(t *testing.T) {
 	}
 }
 
+// A process that ends waits for the answer to a question for which nobody waits any
+// more: the secret that comes with it is not lost.
+func TestEndingWaitsForAnswers(t *testing.T) {
+	w := newWorld(t)
+	d := &onceDirectory{until: make(chan struct{})}
+	id, person := w.signIn("once", "jane")
+	w.keep(person, "secret 0")
+	w.advance(after)
+	claimed := make(chan struct{}, 1)
+	r := w.rechecker(map[string]connector.Refresher{"once": d}, func(c *recheck.Config) { c.Store = watched{w.store, claimed} })
+	ctx, hangUp := context.WithCancel(t.Context())
+	answer := make(chan error, 1)
+	go func() { answer <- r.Fresh(ctx, person) }()
+	<-claimed
+	hangUp()
+	if err := <-answer; !errors.Is(err, context.Canceled) {
+		t.Errorf("who hung up: %v", err)
+	}
+	go close(d.until)
+	r.Run(ctx)
+	if groups := w.identity(id).Groups; len(groups) != 1 || groups[0] != "group 1" {
+		t.Errorf("at the end the groups are %q", groups)
+	}
+	r.Run(ctx) // nothing is asked: it does not wait
+}
+
 // lock keeps everybody from writing until it is released.
 func (w *world) lock() (release func()) {
 	w.t.Helper()

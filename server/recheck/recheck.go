@@ -87,6 +87,7 @@ type Config struct {
 type Rechecker struct {
 	cfg     Config
 	flights singleflight.Group
+	asking  asking
 	answers answers
 	pauses  pauses
 }
@@ -118,6 +119,14 @@ func (r *Rechecker) CheckedAfter(now time.Time) []storage.CheckLimit {
 	return limits
 }
 
+// Run waits until ctx ends, and then until every question has been answered, also
+// those for which nobody waits any more: a process that ended in between would take
+// with it what the upstream gave in exchange for what is stored.
+func (r *Rechecker) Run(ctx context.Context) {
+	<-ctx.Done()
+	r.asking.wait()
+}
+
 // Fresh makes sure that what is stored of a person may be relied on: it asks
 // their connector if the answer is too old. It returns nil when it may, ErrGone
 // when the person is gone, ErrSignInAgain when nobody can be asked, ctx.Err() when the caller does not wait any longer, and
@@ -132,6 +141,7 @@ func (r *Rechecker) Fresh(ctx context.Context, id storage.Identity) error {
 		return ErrSignInAgain
 	}
 	result := r.flights.DoChan(keyOf(id), func() (any, error) {
+		defer r.asking.begin()()
 		// Whoever asked first may hang up; the others still wait.
 		return nil, r.ask(context.WithoutCancel(ctx), s, id)
 	})
