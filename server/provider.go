@@ -28,16 +28,17 @@ const codeBytes = 16
 
 // provider is everything that needs the store and the keys.
 type provider struct {
-	keys     *keys.Keys
-	garbage  *garbage.Collector
-	flow     *flow.Flow
-	account  *account.Account
-	logout   *logout.Endpoint
-	telling  *backchannel.Deliverer
-	token    *token.Endpoint
-	browsers *session.Browsers
-	revoker  *revocation.Revoker
-	metadata document
+	keys      *keys.Keys
+	garbage   *garbage.Collector
+	flow      *flow.Flow
+	account   *account.Account
+	logout    *logout.Endpoint
+	telling   *backchannel.Deliverer
+	token     *token.Endpoint
+	browsers  *session.Browsers
+	revoker   *revocation.Revoker
+	rechecker *recheck.Rechecker
+	metadata  document
 }
 
 // newProvider composes the rooms.
@@ -89,7 +90,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 	}
 	codes := keyring.Tokens("code", "csc_", codeBytes)
 	secrets := identity.NewSecrets(keyring)
-	rechecker, err := recheck.New(recheck.Config{
+	p.rechecker, err = recheck.New(recheck.Config{
 		Store: s.cfg.Store, Revoker: p.revoker, Secrets: secrets, Sources: s.sources(), Audit: s.cfg.Audit, Now: s.cfg.Now,
 		Logger: s.cfg.Logger,
 	})
@@ -109,7 +110,7 @@ func (s *Server) newProvider(ctx context.Context, keyring *seal.Keyring) (*provi
 		Policy: s.cfg.Policy, Clients: s.clients, Grants: s.cfg.Store, Revoker: p.revoker,
 		Codes: codes, AccessTokens: keyring.Tokens("access", "csa_", oauth.AccessTokenBytes),
 		RefreshTokens: keyring.Tokens("refresh", "csr_", oauth.RefreshTokenBytes),
-		Rechecker:     rechecker, Connectors: s.connectorIDs(),
+		Rechecker:     p.rechecker, Connectors: s.connectorIDs(),
 		Sign: p.keys.Sign, Verify: p.keys.Verify, CountToken: s.cfg.Metrics.Token,
 		Audit: s.cfg.Audit,
 		Now:   s.cfg.Now, Random: s.cfg.Random,

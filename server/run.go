@@ -20,7 +20,7 @@ const (
 // Run loads what the provider needs, for as long as it takes, and then keeps the
 // signing keys fresh, deletes what has expired, tells clients of sessions that
 // have ended, keeps an eye on the clock, and keeps up with upstreams, until ctx
-// ends. It returns nil then, and an error when waiting would not help: a damaged
+// ends and upstreams that are being asked have answered. It returns nil then, and an error when waiting would not help: a damaged
 // database, a schema from the future, sealed keys that none of the secrets opens.
 func (s *Server) Run(ctx context.Context) error {
 	p, err := s.start(ctx)
@@ -43,6 +43,7 @@ func (s *Server) Run(ctx context.Context) error {
 	running.Go(func() { p.keys.Run(ctx) })
 	running.Go(func() { p.garbage.Run(ctx) })
 	running.Go(func() { p.telling.Run(ctx) })
+	running.Go(func() { p.rechecker.Run(ctx) })
 	for i := range s.cfg.Connectors {
 		if b := s.cfg.Connectors[i].Background(); b != nil {
 			running.Go(func() { b.Run(ctx) })

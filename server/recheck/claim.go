@@ -19,6 +19,10 @@ const (
 	// told: each 30 s from the database's. The one that is ahead must not take a
 	// question that is being asked for over.
 	clockError = time.Minute
+
+	// storePatience is for how long an answer that brought a secret is offered to a
+	// store that is away: longer than a database takes to fail over.
+	storePatience = 15 * time.Second
 )
 
 var (
@@ -68,17 +72,46 @@ func (r *Rechecker) known(i storage.Identity, sealed []byte) (connector.Identity
 	return identity.Known(i, secret), nil
 }
 
-// keep ends a claim that brought no answer. It stores the secret, which may have been
-// changed before the upstream failed, and nothing else.
+// keep stores a secret that was changed before the upstream failed, and nothing else.
 func (r *Rechecker) keep(ctx context.Context, found storage.Identity, secret []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
-	defer cancel()
 	sealed, err := r.cfg.Secrets.Seal(found.ConnectorID, connector.Identity{UserID: found.UserID, Secret: secret})
 	if err == nil {
-		err = r.cfg.Store.RecheckIdentity(ctx, found, sealed)
+		err = r.write(ctx, found, sealed)
 	}
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return fmt.Errorf("keeping what the upstream gave before it failed: %w", err)
 	}
 	return nil
+}
+
+// release stores again what is stored, which ends the claim: the next one need not
+// wait until it ends by itself, as it does when this fails.
+func (r *Rechecker) release(ctx context.Context, found storage.Identity, secret []byte) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	sealed, err := r.cfg.Secrets.Seal(found.ConnectorID, connector.Identity{UserID: found.UserID, Secret: secret})
+	if err == nil {
+		_ = r.cfg.Store.RecheckIdentity(ctx, found, sealed)
+	}
+}
+
+// write stores an answer. A secret that came with it may have taken the place of the
+// one that is stored: if it were lost because the store is away for a moment, the
+// upstream would take the next question for a thief's.
+func (r *Rechecker) write(ctx context.Context, id storage.Identity, sealed []byte) error {
+	err := r.cfg.Store.RecheckIdentity(ctx, id, sealed)
+	if len(sealed) == 0 {
+		return err
+	}
+	patience, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	for errors.Is(err, storage.ErrUnavailable) {
+		select {
+		case <-patience.Done():
+			return err
+		case <-time.After(claimPause):
+			err = r.cfg.Store.RecheckIdentity(ctx, id, sealed)
+		}
+	}
+	return err
 }

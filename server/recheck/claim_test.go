@@ -2,6 +2,7 @@ package recheck_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/recheck"
 	"github.com/countersign/countersign/storage"
+	"github.com/countersign/countersign/storage/sqlite"
 )
 
 // onceDirectory gives out secrets that are good for one question, as upstreams
@@ -192,6 +194,107 @@ func TestNobodyToAsk(t *testing.T) {
 	}
 	if g, _ := w.grant(id); !g.RevokedAt.IsZero() {
 		t.Error("the grant is revoked")
+	}
+}
+
+// hasty takes answers to a store that waits for nobody for long, and says when it
+// could not take one.
+type hasty struct {
+	storage.Identities
+	impatient storage.Identities
+	failed    chan struct{}
+}
+
+func (s hasty) RecheckIdentity(ctx context.Context, i storage.Identity, sealed []byte) error {
+	err := s.impatient.RecheckIdentity(ctx, i, sealed)
+	if errors.Is(err, storage.ErrUnavailable) {
+		s.failed <- struct{}{}
+	}
+	return err
+}
+
+// A store that is away just when the upstream answers does not lose the secret that
+// came with the answer: the one before is good for nothing any more.
+func TestSecretOutlivesAnOutage(t *testing.T) {
+	for name, fails := range map[string]bool{"an answer": false, "a failure": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			d := &failing{fails: fails}
+			d.until = make(chan struct{})
+			_, person := w.signIn("once", "jane")
+			w.keep(person, "secret 0")
+			w.advance(after)
+			impatient, err := sqlite.Open(sqlite.Config{File: w.file, StatementTimeout: 500 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer impatient.Close()
+			claimed, failed := make(chan struct{}, 1), make(chan struct{}, 1000)
+			r := w.rechecker(map[string]connector.Refresher{"once": d}, func(c *recheck.Config) {
+				c.Store = hasty{watched{w.store, claimed}, impatient, failed}
+			})
+			answer := make(chan error, 1)
+			go func() { answer <- r.Fresh(t.Context(), person) }()
+			<-claimed
+			release := w.lock()
+			close(d.until)
+			<-failed
+			release()
+			if err := <-answer; err != nil {
+				t.Error(err)
+			}
+			_, sealed, err := w.store.ClaimRecheck(t.Context(), w.heldClaim())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if secret, err := w.secrets.Open("once", "jane", sealed); err != nil || string(secret) != "secret 1" {
+				t.Errorf("kept %q, %v", secret, err)
+			}
+		})
+	}
+}
+
+// A process that ends waits for the answer to a question for which nobody waits any
+// more: the secret that comes with it is not lost.
+func TestEndingWaitsForAnswers(t *testing.T) {
+	w := newWorld(t)
+	d := &onceDirectory{until: make(chan struct{})}
+	id, person := w.signIn("once", "jane")
+	w.keep(person, "secret 0")
+	w.advance(after)
+	claimed := make(chan struct{}, 1)
+	r := w.rechecker(map[string]connector.Refresher{"once": d}, func(c *recheck.Config) { c.Store = watched{w.store, claimed} })
+	ctx, hangUp := context.WithCancel(t.Context())
+	answer := make(chan error, 1)
+	go func() { answer <- r.Fresh(ctx, person) }()
+	<-claimed
+	hangUp()
+	if err := <-answer; !errors.Is(err, context.Canceled) {
+		t.Errorf("who hung up: %v", err)
+	}
+	go close(d.until)
+	r.Run(ctx)
+	if groups := w.identity(id).Groups; len(groups) != 1 || groups[0] != "group 1" {
+		t.Errorf("at the end the groups are %q", groups)
+	}
+	r.Run(ctx) // nothing is asked: it does not wait
+}
+
+// lock keeps everybody from writing until it is released.
+func (w *world) lock() (release func()) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+w.file+"?_txlock=immediate&_pragma=busy_timeout(10000)")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	tx, err := db.BeginTx(w.t.Context(), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(tx.Rollback(), db.Close()); err != nil {
+			w.t.Error(err)
+		}
 	}
 }
 

@@ -87,6 +87,7 @@ type Config struct {
 type Rechecker struct {
 	cfg     Config
 	flights singleflight.Group
+	asking  asking
 	answers answers
 	pauses  pauses
 }
@@ -118,6 +119,14 @@ func (r *Rechecker) CheckedAfter(now time.Time) []storage.CheckLimit {
 	return limits
 }
 
+// Run waits until ctx ends, and then until every question has been answered, also
+// those for which nobody waits any more: a process that ended in between would take
+// with it what the upstream gave in exchange for what is stored.
+func (r *Rechecker) Run(ctx context.Context) {
+	<-ctx.Done()
+	r.asking.wait()
+}
+
 // Fresh makes sure that what is stored of a person may be relied on: it asks
 // their connector if the answer is too old. It returns nil when it may, ErrGone
 // when the person is gone, ErrSignInAgain when nobody can be asked, ctx.Err() when the caller does not wait any longer, and
@@ -132,6 +141,7 @@ func (r *Rechecker) Fresh(ctx context.Context, id storage.Identity) error {
 		return ErrSignInAgain
 	}
 	result := r.flights.DoChan(keyOf(id), func() (any, error) {
+		defer r.asking.begin()()
 		// Whoever asked first may hang up; the others still wait.
 		return nil, r.ask(context.WithoutCancel(ctx), s, id)
 	})
@@ -169,13 +179,16 @@ func (r *Rechecker) ask(ctx context.Context, s Source, id storage.Identity) erro
 	}
 	who, err := r.question(ctx, s, id)
 	_, denied := errors.AsType[*connector.DeniedError](err)
+	gone := errors.Is(err, connector.ErrGone)
 	switch {
 	case errors.Is(err, errAnswered):
 		return nil
 	case errors.Is(err, connector.ErrCannotAsk):
 		return err
 	case errors.Is(err, connector.ErrUpstream), errors.Is(err, errStore): // whatever else it wraps
-	case errors.Is(err, connector.ErrGone):
+	case (gone || denied) && r.seenSince(ctx, id, now):
+		return nil
+	case gone:
 		return r.revoke(ctx, id, reasonGone)
 	case denied:
 		return r.revoke(ctx, id, reasonDenied)
@@ -218,8 +231,8 @@ func (r *Rechecker) question(ctx context.Context, s Source, id storage.Identity)
 	case !once || err == nil: // an answer ends the claim when it is stored
 	case len(changed) > 0 && errors.Is(err, connector.ErrUpstream):
 		err = errors.Join(err, r.keep(whole, found, changed))
-	default: // the next one need not wait for the claim's end
-		_ = r.keep(whole, found, before.Secret)
+	default:
+		r.release(whole, found, before.Secret)
 	}
 	return who, err
 }
@@ -235,7 +248,7 @@ func (r *Rechecker) store(ctx context.Context, id storage.Identity, who connecto
 		return err
 	}
 	id = identity.Of(id.ConnectorID, who, now, id.ExpiresAt)
-	err = r.cfg.Store.RecheckIdentity(ctx, id, sealed)
+	err = r.write(ctx, id, sealed)
 	switch {
 	case errors.Is(err, storage.ErrInvalid):
 		// The upstream's nonsense is not the client's mistake.
@@ -249,6 +262,16 @@ func (r *Rechecker) store(ctx context.Context, id storage.Identity, who connecto
 	r.answers.add(id)
 	r.pauses.end(id)
 	return nil
+}
+
+// seenSince reports whether the connector has vouched for a person since they were
+// asked about: somebody who has just signed in again is not gone because the token of
+// their last sign-in is. If they are, the next question will tell.
+func (r *Rechecker) seenSince(ctx context.Context, id storage.Identity, asked time.Time) bool {
+	found, _, err := r.cfg.Store.ClaimRecheck(ctx, storage.RecheckClaim{
+		ConnectorID: id.ConnectorID, UserID: id.UserID, CheckedAfter: asked, Now: asked, Until: asked,
+	})
+	return err == nil && found.CheckedAt.After(asked)
 }
 
 // failed remembers that an upstream failed, and says so once. The store's failures

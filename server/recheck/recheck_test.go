@@ -485,6 +485,41 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
+// Whoever signs in while their connector is still saying that they are gone stays
+// signed in: the question was older.
+func TestSigningInDuringAQuestion(t *testing.T) {
+	for name, status := range map[string]int{"gone": 404, "denied": 403} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			d := newDirectory(t)
+			a := answer{status: status, until: make(chan struct{})}
+			d.set("jane", a)
+			r := w.rechecker(map[string]connector.Refresher{"oidc": d})
+			_, id := w.signIn("oidc", "jane")
+			w.advance(after)
+			verdict := make(chan error, 1)
+			go func() { verdict <- r.Fresh(t.Context(), id) }()
+			<-d.asked
+			w.advance(time.Second)
+			grant, again := w.signIn("oidc", "jane")
+			close(a.until)
+			if err := <-verdict; err != nil {
+				t.Error(err)
+			}
+			if g, _ := w.grant(grant); !g.RevokedAt.IsZero() {
+				t.Error("the new grant is revoked")
+			}
+			if _, _, err := w.store.Session(t.Context(), [32]byte{1, w.serial}, w.now()); err != nil {
+				t.Errorf("the new session: %v", err)
+			}
+			w.advance(after)
+			if err := r.Fresh(t.Context(), again); !errors.Is(err, recheck.ErrGone) {
+				t.Errorf("the next question: %v", err)
+			}
+		})
+	}
+}
+
 // A person whose row has been collected in the meantime is nobody's failure.
 func TestIdentityExpired(t *testing.T) {
 	w := newWorld(t)
