@@ -144,6 +144,9 @@ func (c *Connector) userinfo(ctx context.Context, p *provider, subject string, c
 	if more["sub"] != subject {
 		return fmt.Errorf("%w: its userinfo endpoint speaks of somebody else", connector.ErrUpstream)
 	}
+	if _, ok := more["email"]; ok && text(more, "email") != text(claims, "email") {
+		delete(claims, "email_verified") // the id_token's, of another address
+	}
 	for name, value := range more {
 		if !slices.Contains([]string{"iss", "aud", "exp", "iat", "nonce", "azp"}, name) {
 			claims[name] = value

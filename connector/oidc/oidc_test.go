@@ -93,6 +93,14 @@ func TestClaims(t *testing.T) {
 			want: func(i *connector.Identity) { i.Groups = []string{"r"} }},
 		"mapped always": {change: func(c *oidc.Config) { c.Keys.Groups, c.Keys.Force = "roles", true }, claims: map[string]any{"roles": []string{"r"}},
 			want: func(i *connector.Identity) { i.Groups = []string{"r"} }},
+		"another address": {change: func(c *oidc.Config) { c.Keys.Email, c.Keys.Force = "mail", true }, claims: map[string]any{"mail": "other@x"},
+			want: func(i *connector.Identity) { i.Email, i.EmailVerified = "other@x", false }},
+		"another address, the only one": {change: func(c *oidc.Config) { c.Keys.Email = "mail" }, claims: map[string]any{"mail": "other@x", "email": nil},
+			want: func(i *connector.Identity) { i.Email = "other@x" }},
+		"the same address": {change: func(c *oidc.Config) { c.Keys.Email, c.Keys.Force = "mail", true }, claims: map[string]any{"mail": "jane@example.com"},
+			want: func(*connector.Identity) {}},
+		"another address, taken for verified": {change: func(c *oidc.Config) { c.Keys.Email, c.Keys.Force, c.SkipEmailVerified = "mail", true, true }, claims: map[string]any{"mail": "other@x"},
+			want: func(i *connector.Identity) { i.Email = "other@x" }},
 		"one group as text":   {claims: map[string]any{"groups": "alone"}, want: func(i *connector.Identity) { i.Groups = []string{"alone"} }},
 		"groups with names":   {claims: map[string]any{"groups": []any{map[string]any{"name": "n", "id": 1}, 7, "s"}}, want: func(i *connector.Identity) { i.Groups = []string{"n", "s"} }},
 		"groups are a number": {claims: map[string]any{"groups": 7}, want: func(i *connector.Identity) { i.Groups = nil }},
@@ -147,6 +155,17 @@ func TestUserInfo(t *testing.T) {
 	p.documents["/userinfo"] = map[string]any{"sub": "subject", "groups": []string{"from userinfo"}, "aud": "somebody", "email": "new@example.com"}
 	who, err := p.signIn(c)
 	if err != nil || !slices.Equal(who.Groups, []string{"from userinfo"}) || who.Email != "new@example.com" || who.Claims["aud"] != "us" {
+		t.Errorf("%+v, %v", who, err)
+	}
+	if who.EmailVerified { // the id_token has vouched for another address
+		t.Errorf("%s is verified", who.Email)
+	}
+	p.documents["/userinfo"] = map[string]any{"sub": "subject", "email": "new@example.com", "email_verified": true}
+	if who, err := p.signIn(c); err != nil || !who.EmailVerified {
+		t.Errorf("%+v, %v", who, err)
+	}
+	p.documents["/userinfo"] = map[string]any{"sub": "subject", "email": "jane@example.com"}
+	if who, err := p.signIn(c); err != nil || !who.EmailVerified {
 		t.Errorf("%+v, %v", who, err)
 	}
 	for name, document := range map[string]any{
