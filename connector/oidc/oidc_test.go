@@ -395,6 +395,34 @@ func TestHostileArrivals(t *testing.T) {
 	}
 }
 
+// Who has to authenticate anew, and takes that out of the request, is not signed in.
+func TestFresh(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	c := p.connect()
+	for name, tt := range map[string]struct {
+		fresh    bool
+		authTime any
+		want     error
+	}{
+		"an hour ago":             {true, p.clock().Add(-time.Hour).Unix(), connector.ErrUpstream},
+		"in 1970":                 {true, 0, connector.ErrUpstream},
+		"just now":                {true, p.clock().Unix(), nil},
+		"by a clock that is late": {true, p.clock().Add(-50 * time.Second).Unix(), nil},
+		"not said":                {true, nil, nil},
+		"nobody wants it":         {false, p.clock().Add(-time.Hour).Unix(), nil},
+	} {
+		away := p.departFor(c, connector.Departure{State: "flow", Fresh: tt.fresh})
+		if p.claims["auth_time"] = tt.authTime; tt.authTime == nil {
+			delete(p.claims, "auth_time")
+		}
+		who, err := c.Arrive(t.Context(), connector.Arrival{Kept: away.Kept, Query: url.Values{"code": {"x"}}})
+		if !errors.Is(err, tt.want) || (err == nil) != (who.UserID == "subject") {
+			t.Errorf("%s: %+v, %v", name, who, err)
+		}
+	}
+}
+
 // Discovery documents that are not believed.
 func TestHostileDiscovery(t *testing.T) {
 	t.Parallel()
