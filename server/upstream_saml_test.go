@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -219,6 +220,25 @@ func TestSAMLArrivals(t *testing.T) {
 		p, page := f.atProvider("workforce")
 		refused(t, p, f.send(p, page, strings.Repeat("A", 10<<20), page.Forms[0].Fields.Get("RelayState")), 413)
 	})
+}
+
+// Why a response is refused is in the log, also when it was not the last connector's.
+func TestSAMLRefusalInTheLog(t *testing.T) {
+	t.Parallel()
+	for _, last := range []string{"workforce", "other"} {
+		j := new(journal)
+		f := new(workforce)
+		f.start(t, "sqlite", logging(j), func(c *server.Config) {
+			if last == "other" {
+				slices.Reverse(c.Connectors)
+			}
+		})
+		p, page := f.atProvider("workforce")
+		f.clock.advance(2 * time.Hour)
+		if page := f.submit(p, page); page.Status != 400 || !strings.Contains(j.String(), "the assertion could be used until") {
+			t.Errorf("%s is the last: %d, the log has %s", last, page.Status, j)
+		}
+	}
 }
 
 // One assertion signs in once, wherever it is posted.

@@ -175,7 +175,7 @@ func (d *directory) take(addresses []string) {
 		delete(known, address)
 	}
 	for _, h := range known {
-		go h.drop()
+		go h.leave()
 	}
 }
 

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/countersign/countersign/connector"
@@ -116,4 +119,48 @@ func TestDomain(t *testing.T) {
 	if got := *d.asked.Load(); got != "_ldap._tcp.example.org." {
 		t.Errorf("asked for %s", got)
 	}
+}
+
+// A connection to a server that the domain does not name any more ends, also when it
+// was in use: nobody would look after it.
+func TestServerThatLeft(t *testing.T) {
+	t.Parallel()
+	asked, release := make(chan net.Conn, 1), make(chan struct{})
+	found := func(id int64) []byte {
+		return append(entry(id, "uid=bob", "uid", "bob"), result(id, searchDone, 0, "")...)
+	}
+	first := liar(t, func(c net.Conn, id int64, op ber.Tag) {
+		if op == bindRequest {
+			_, _ = c.Write(result(id, bindResponse, 0, ""))
+			return
+		}
+		asked <- c
+		<-release
+		_, _ = c.Write(found(id))
+	})
+	second := scripted(t, found)
+	at := func(address string) string { return strings.Replace(address, "127.0.0.1", "one.dc.example.org", 1) }
+	d := new(dns)
+	d.set(t, at(first))
+	resolver, start := d.resolver(t), time.Now()
+	var ahead atomic.Int64
+	c := open(t, nil, byUID, patient, func(c *ldap.Config) {
+		c.Hosts, c.Domain, c.Resolver, c.Group = nil, "example.org", resolver, ldap.GroupSearch{}
+		c.Now = func() time.Time { return start.Add(time.Duration(ahead.Load())) }
+	})
+	var all sync.WaitGroup
+	all.Go(func() {
+		if _, err := c.Login(t.Context(), "bob", password); err != nil {
+			t.Error(err)
+		}
+	})
+	conn := <-asked
+	d.set(t, at(second))
+	ahead.Add(int64(2 * time.Minute))
+	if _, err := c.Refresh(t.Context(), connector.Identity{UserID: "bob"}); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	all.Wait()
+	await(t, func() bool { return conn.SetDeadline(time.Time{}) != nil })
 }

@@ -44,6 +44,8 @@ type host struct {
 
 	mu   sync.Mutex
 	idle [2][]*conn
+	// left: the domain does not name the host any more, nobody looks after it.
+	left bool
 	// trouble is why the host is avoided until downUntil; seen: it has answered or
 	// failed at all.
 	trouble   error
@@ -117,11 +119,19 @@ func (h *host) take(why purpose) *conn {
 func (h *host) put(c *conn, why purpose) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.d.closed.Load() || c.IsClosing() || len(h.idle[why]) >= h.d.cfg.MaxIdle {
+	if h.left || h.d.closed.Load() || c.IsClosing() || len(h.idle[why]) >= h.d.cfg.MaxIdle {
 		go c.end()
 		return
 	}
 	h.idle[why] = append(h.idle[why], c)
+}
+
+// leave closes what is kept, and what is in use when it is put back.
+func (h *host) leave() {
+	h.mu.Lock()
+	h.left = true
+	h.mu.Unlock()
+	h.drop()
 }
 
 // drop closes what is kept.

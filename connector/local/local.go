@@ -89,7 +89,7 @@ func New(passwords []Password) (*Connector, error) {
 }
 
 func (c *Connector) add(p Password) error {
-	key := canonical(p.Email)
+	key := Canonical(p.Email)
 	if key == "" {
 		return errors.New("email is empty")
 	}
@@ -129,9 +129,10 @@ func identity(p Password) connector.Identity {
 	}
 }
 
-// canonical folds case by the Unicode Standard's canonical caseless match
-// (3.13, D145), so that two spellings that look the same are the same address.
-func canonical(email string) string {
+// Canonical is what addresses are compared by: case is folded by the Unicode
+// Standard's canonical caseless match (3.13, D145), so that two spellings that look
+// the same are the same address.
+func Canonical(email string) string {
 	return norm.NFD.String(cases.Fold().String(norm.NFD.String(strings.TrimSpace(email))))
 }
 
@@ -182,7 +183,7 @@ func (c *Connector) person(username string) (person, bool) {
 	if len(username) > maxUsernameBytes {
 		return person{}, false
 	}
-	p, known := c.people[canonical(username)]
+	p, known := c.people[Canonical(username)]
 	return p, known
 }
 

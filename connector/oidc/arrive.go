@@ -3,11 +3,13 @@ package oidc
 import (
 	"context"
 	"crypto/subtle"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -25,14 +27,14 @@ func (c *Connector) Arrive(ctx context.Context, a connector.Arrival) (connector.
 	if err != nil {
 		return connector.Identity{}, err
 	}
-	if len(a.Kept) != secretBytes || a.Received != nil {
+	if n := len(a.Kept); n != secretBytes && n != freshBytes || a.Received != nil {
 		return connector.Identity{}, fmt.Errorf("%w: there was no such departure", connector.ErrUpstream)
 	}
 	code, err := upstream.Code(a.Query, func(iss string) bool { return c.issued(p, iss) })
 	if err != nil {
 		return connector.Identity{}, err
 	}
-	s := secrets(a.Kept)
+	s := secrets(a.Kept[:secretBytes])
 	tokens, err := c.oauth2(p).Exchange(c.context(ctx), code, oauth2.VerifierOption(s.verifier()))
 	if err != nil {
 		return connector.Identity{}, fmt.Errorf("%w: redeeming the code: %w", connector.ErrUpstream, upstream.Quiet(err))
@@ -46,6 +48,12 @@ func (c *Connector) Arrive(ctx context.Context, a connector.Arrival) (connector.
 	if subtle.ConstantTimeCompare([]byte(t.Nonce), []byte(s.nonce())) != 1 {
 		return connector.Identity{}, fmt.Errorf("%w: the id_token has another nonce: it was made for another sign-in", connector.ErrUpstream)
 	}
+	if len(a.Kept) == freshBytes {
+		left := time.Unix(int64(binary.BigEndian.Uint64(a.Kept[secretBytes:])), 0)
+		if err := anew(claims, left); err != nil {
+			return connector.Identity{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
+		}
+	}
 	if t.AccessTokenHash != "" {
 		if err := t.VerifyAccessToken(tokens.AccessToken); err != nil {
 			return connector.Identity{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
@@ -56,6 +64,20 @@ func (c *Connector) Arrive(ctx context.Context, a connector.Arrival) (connector.
 		who.Session = []byte(raw)
 	}
 	return who, err
+}
+
+// skew is how far the provider's clock may be from ours.
+const skew = time.Minute
+
+// anew checks that a person who had to authenticate anew did (OpenID Connect Core 1.0
+// section 3.1.3.7, 13), as far as the provider says: the request went through their
+// browser, and may have been changed there.
+func anew(claims map[string]any, left time.Time) error {
+	at, said := claims["auth_time"].(float64)
+	if said && at < float64(left.Add(-skew).Unix()) {
+		return fmt.Errorf("the person had to authenticate anew, and did not since %s", time.Unix(int64(at), 0).UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // issued reports whether an authorization response that names this issuer, or none,
@@ -143,6 +165,9 @@ func (c *Connector) userinfo(ctx context.Context, p *provider, subject string, c
 	// 5.3.2: of somebody else, they must not be used.
 	if more["sub"] != subject {
 		return fmt.Errorf("%w: its userinfo endpoint speaks of somebody else", connector.ErrUpstream)
+	}
+	if _, ok := more["email"]; ok && text(more, "email") != text(claims, "email") {
+		delete(claims, "email_verified") // the id_token's, of another address
 	}
 	for name, value := range more {
 		if !slices.Contains([]string{"iss", "aud", "exp", "iat", "nonce", "azp"}, name) {

@@ -15,17 +15,21 @@ func (c *Connector) mapped(claims map[string]any) (connector.Identity, error) {
 		Name:              text(claims, k.Name),
 		PreferredUsername: text(claims, c.key(claims, "preferred_username", k.PreferredUsername)),
 		Email:             text(claims, c.key(claims, "email", k.Email)),
-		EmailVerified:     c.cfg.SkipEmailVerified || truth(claims["email_verified"]),
 		AMR:               texts(claims["amr"]),
 		Claims:            claims,
 	}
 	if who.UserID == "" {
 		return who, fmt.Errorf("%w: the claim %s is missing, or neither text nor a whole number below 2^53", connector.ErrUpstream, k.UserID)
 	}
-	if who.Email == "" {
-		who.EmailVerified = false
-	}
+	who.EmailVerified = who.Email != "" && (c.cfg.SkipEmailVerified || vouched(claims, who.Email))
 	return who, nil
+}
+
+// vouched reports whether email_verified is about this address: it is about the
+// standard's claim, where that is there.
+func vouched(claims map[string]any, address string) bool {
+	standard, ok := claims["email"]
+	return truth(claims["email_verified"]) && (!ok || standard == address)
 }
 
 // key chooses between the standard's claim and the operator's.

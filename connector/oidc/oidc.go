@@ -13,6 +13,7 @@ package oidc
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -199,7 +200,11 @@ func (c *Connector) Depart(_ context.Context, d connector.Departure) (connector.
 	if c.cfg.Issuer == google { // Google has no offline_access
 		options = append(options, oauth2.AccessTypeOffline)
 	}
-	return connector.Away{URL: c.oauth2(p).AuthCodeURL(d.State, options...), Kept: s}, nil
+	kept := []byte(s)
+	if d.Fresh {
+		kept = binary.BigEndian.AppendUint64(kept, uint64(c.cfg.Now().Unix()))
+	}
+	return connector.Away{URL: c.oauth2(p).AuthCodeURL(d.State, options...), Kept: kept}, nil
 }
 
 // prompt asks for a sign-in where the relying party did.

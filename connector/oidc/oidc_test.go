@@ -93,6 +93,14 @@ func TestClaims(t *testing.T) {
 			want: func(i *connector.Identity) { i.Groups = []string{"r"} }},
 		"mapped always": {change: func(c *oidc.Config) { c.Keys.Groups, c.Keys.Force = "roles", true }, claims: map[string]any{"roles": []string{"r"}},
 			want: func(i *connector.Identity) { i.Groups = []string{"r"} }},
+		"another address": {change: func(c *oidc.Config) { c.Keys.Email, c.Keys.Force = "mail", true }, claims: map[string]any{"mail": "other@x"},
+			want: func(i *connector.Identity) { i.Email, i.EmailVerified = "other@x", false }},
+		"another address, the only one": {change: func(c *oidc.Config) { c.Keys.Email = "mail" }, claims: map[string]any{"mail": "other@x", "email": nil},
+			want: func(i *connector.Identity) { i.Email = "other@x" }},
+		"the same address": {change: func(c *oidc.Config) { c.Keys.Email, c.Keys.Force = "mail", true }, claims: map[string]any{"mail": "jane@example.com"},
+			want: func(*connector.Identity) {}},
+		"another address, taken for verified": {change: func(c *oidc.Config) { c.Keys.Email, c.Keys.Force, c.SkipEmailVerified = "mail", true, true }, claims: map[string]any{"mail": "other@x"},
+			want: func(i *connector.Identity) { i.Email = "other@x" }},
 		"one group as text":   {claims: map[string]any{"groups": "alone"}, want: func(i *connector.Identity) { i.Groups = []string{"alone"} }},
 		"groups with names":   {claims: map[string]any{"groups": []any{map[string]any{"name": "n", "id": 1}, 7, "s"}}, want: func(i *connector.Identity) { i.Groups = []string{"n", "s"} }},
 		"groups are a number": {claims: map[string]any{"groups": 7}, want: func(i *connector.Identity) { i.Groups = nil }},
@@ -147,6 +155,17 @@ func TestUserInfo(t *testing.T) {
 	p.documents["/userinfo"] = map[string]any{"sub": "subject", "groups": []string{"from userinfo"}, "aud": "somebody", "email": "new@example.com"}
 	who, err := p.signIn(c)
 	if err != nil || !slices.Equal(who.Groups, []string{"from userinfo"}) || who.Email != "new@example.com" || who.Claims["aud"] != "us" {
+		t.Errorf("%+v, %v", who, err)
+	}
+	if who.EmailVerified { // the id_token has vouched for another address
+		t.Errorf("%s is verified", who.Email)
+	}
+	p.documents["/userinfo"] = map[string]any{"sub": "subject", "email": "new@example.com", "email_verified": true}
+	if who, err := p.signIn(c); err != nil || !who.EmailVerified {
+		t.Errorf("%+v, %v", who, err)
+	}
+	p.documents["/userinfo"] = map[string]any{"sub": "subject", "email": "jane@example.com"}
+	if who, err := p.signIn(c); err != nil || !who.EmailVerified {
 		t.Errorf("%+v, %v", who, err)
 	}
 	for name, document := range map[string]any{
@@ -373,6 +392,34 @@ func TestHostileArrivals(t *testing.T) {
 	}
 	if _, err := c.Arrive(t.Context(), connector.Arrival{Kept: second.Kept, Query: url.Values{"code": {"x"}, "iss": {p.URL}}}); err != nil {
 		t.Errorf("the right one: %v", err)
+	}
+}
+
+// Who has to authenticate anew, and takes that out of the request, is not signed in.
+func TestFresh(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	c := p.connect()
+	for name, tt := range map[string]struct {
+		fresh    bool
+		authTime any
+		want     error
+	}{
+		"an hour ago":             {true, p.clock().Add(-time.Hour).Unix(), connector.ErrUpstream},
+		"in 1970":                 {true, 0, connector.ErrUpstream},
+		"just now":                {true, p.clock().Unix(), nil},
+		"by a clock that is late": {true, p.clock().Add(-50 * time.Second).Unix(), nil},
+		"not said":                {true, nil, nil},
+		"nobody wants it":         {false, p.clock().Add(-time.Hour).Unix(), nil},
+	} {
+		away := p.departFor(c, connector.Departure{State: "flow", Fresh: tt.fresh})
+		if p.claims["auth_time"] = tt.authTime; tt.authTime == nil {
+			delete(p.claims, "auth_time")
+		}
+		who, err := c.Arrive(t.Context(), connector.Arrival{Kept: away.Kept, Query: url.Values{"code": {"x"}}})
+		if !errors.Is(err, tt.want) || (err == nil) != (who.UserID == "subject") {
+			t.Errorf("%s: %+v, %v", name, who, err)
+		}
 	}
 }
 

@@ -219,7 +219,12 @@ func (p *fakeProvider) unknown(change ...func(*oidc.Config)) *oidc.Connector {
 // depart leaves, and makes the provider's next id_token one of that departure.
 func (p *fakeProvider) depart(c *oidc.Connector) connector.Away {
 	p.t.Helper()
-	away, err := c.Depart(p.t.Context(), connector.Departure{State: "flow", LoginHint: "jane"})
+	return p.departFor(c, connector.Departure{State: "flow", LoginHint: "jane"})
+}
+
+func (p *fakeProvider) departFor(c *oidc.Connector, d connector.Departure) connector.Away {
+	p.t.Helper()
+	away, err := c.Depart(p.t.Context(), d)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -12,7 +12,12 @@ import (
 // of which nonce and code_verifier are made.
 type secrets []byte
 
-const secretBytes = 32
+// A departure is the secrets and, where the person has to authenticate anew, the time
+// after which they must have.
+const (
+	secretBytes = 32
+	freshBytes  = secretBytes + 8
+)
 
 func newSecrets() (secrets, error) {
 	s := make(secrets, secretBytes)

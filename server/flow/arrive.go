@@ -105,7 +105,8 @@ func (f *Flow) Posted(w http.ResponseWriter, r *http.Request) error {
 // it names none, it is the first that can make something of it: which one the
 // flow departed to is checked when the browser comes with it.
 func (f *Flow) receive(r *http.Request) (*Connector, connector.Receipt, error) {
-	err, last := errNoFlow, ""
+	var err error // of all of them: the log has to say why, whosever it was
+	last := ""
 	for _, c := range f.receivers(r.PathValue("connector")) {
 		ctx, cancel := context.WithTimeout(r.Context(), c.timeout())
 		receipt, failed := c.Redirect.(connector.Receiver).Receive(ctx, r.PostForm)
@@ -117,12 +118,13 @@ func (f *Flow) receive(r *http.Request) (*Connector, connector.Receipt, error) {
 			return c, receipt, nil
 		}
 		if !errors.Is(err, connector.ErrTurnedBack) { // what a later one cannot read was not for it
-			err, last = fmt.Errorf("receiving at connector %s: %w", c.ID, timedOut(ctx, r, failed)), c.ID
+			err, last = errors.Join(err, fmt.Errorf("receiving at connector %s: %w", c.ID, timedOut(ctx, r, failed))), c.ID
 		}
 	}
-	if last != "" {
-		noteLogin(r, last, resultError)
+	if last == "" {
+		return nil, connector.Receipt{}, errNoFlow
 	}
+	noteLogin(r, last, resultError)
 	return nil, connector.Receipt{}, err
 }
 

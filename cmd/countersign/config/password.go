@@ -48,7 +48,7 @@ func (c *checker) people(path string, people []Password) {
 	for i := range people {
 		at := index(path, i)
 		c.person(at, &people[i])
-		emails.add(at+".email", strings.ToLower(people[i].Email))
+		emails.add(at+".email", local.Canonical(people[i].Email))
 		ids.add(at+".userID", people[i].UserID)
 	}
 }
