@@ -14,6 +14,7 @@ import (
 
 	"github.com/countersign/countersign/e2e/person"
 	"github.com/countersign/countersign/e2e/script"
+	"github.com/countersign/countersign/storage/storagetest/freeport"
 	"github.com/countersign/countersign/storage/storagetest/pgcluster"
 )
 
@@ -60,7 +61,7 @@ func newServer(b *testing.B, binary, engine string) *server {
 
 func (s *server) configure(storage string) {
 	s.b.Helper()
-	port, err := script.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		s.b.Fatal(err)
 	}

@@ -35,7 +35,6 @@ func openAD(t *testing.T, a *ldaptest.AD, options ...option) *ldap.Connector {
 		}
 		c.Group = ldap.GroupSearch{BaseDN: ldaptest.DomainBase, Filter: "(objectClass=group)",
 			Matchers: []ldap.Matcher{{UserAttr: "DN", GroupAttr: inChain}}}
-		c.Timeout = deadline
 	}}, options...)...)
 }
 

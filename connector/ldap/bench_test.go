@@ -19,7 +19,7 @@ func BenchmarkLogin(b *testing.B) {
 			idle int
 		}{{"pool", 0}, {"no pool", -1}} {
 			b.Run(way.name+"/"+pool.name, func(b *testing.B) {
-				c := open(b, one(s), way.o, patient, func(c *ldap.Config) { c.MaxIdle = pool.idle })
+				c := open(b, one(s), way.o, func(c *ldap.Config) { c.MaxIdle = pool.idle })
 				b.SetParallelism(4)
 				b.RunParallel(func(pb *testing.PB) {
 					for pb.Next() {

@@ -144,7 +144,7 @@ func TestServerThatLeft(t *testing.T) {
 	d.set(t, at(first))
 	resolver, start := d.resolver(t), time.Now()
 	var ahead atomic.Int64
-	c := open(t, nil, byUID, patient, func(c *ldap.Config) {
+	c := open(t, nil, byUID, func(c *ldap.Config) {
 		c.Hosts, c.Domain, c.Resolver, c.Group = nil, "example.org", resolver, ldap.GroupSearch{}
 		c.Now = func() time.Time { return start.Add(time.Duration(ahead.Load())) }
 	})

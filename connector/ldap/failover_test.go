@@ -59,8 +59,6 @@ func load(t *testing.T, c *ldap.Connector) (count *atomic.Int64, stop func()) {
 // deadline is for one login in the tests: long, since the machine may be busy.
 const deadline = 20 * time.Second
 
-func patient(c *ldap.Config) { c.Timeout = deadline }
-
 func await(t *testing.T, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
@@ -74,7 +72,7 @@ func await(t *testing.T, condition func() bool) {
 func TestKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	servers := pair(t)
-	c := open(t, servers, byUID, patient)
+	c := open(t, servers, byUID)
 	run(t, c)
 	count, stop := load(t, c)
 	after := func(n int64) { n += count.Load(); await(t, func() bool { return t.Failed() || count.Load() >= n }) }
@@ -97,7 +95,7 @@ func TestKilledUnderLoad(t *testing.T) {
 func TestFrozen(t *testing.T) {
 	t.Parallel()
 	servers := pair(t)
-	c := open(t, servers, byUID, func(c *ldap.Config) { c.Timeout = 6 * time.Second })
+	c := open(t, servers, byUID)
 	login(t, c, "bob") // there are connections now
 	servers[0].Freeze()
 	t.Cleanup(servers[0].Thaw)
@@ -197,7 +195,7 @@ func TestServiceAccountRefused(t *testing.T) {
 func TestHostsThatDoNotAgree(t *testing.T) {
 	t.Parallel()
 	servers := pair(t)
-	c := open(t, servers, byUID, patient)
+	c := open(t, servers, byUID)
 	who := login(t, c, "bob")
 	remove := func(i int) {
 		t.Helper()
@@ -231,7 +229,7 @@ func TestHostsThatAgreeToRefuse(t *testing.T) {
 		})
 	}
 	for control, want := range map[string]error{"512": connector.ErrUpstream, "514": connector.ErrGone} {
-		c := open(t, nil, byUID, patient, func(c *ldap.Config) { c.Hosts = []string{nobody, has(control)} })
+		c := open(t, nil, byUID, func(c *ldap.Config) { c.Hosts = []string{nobody, has(control)} })
 		if _, err := c.Refresh(t.Context(), connector.Identity{UserID: "bob"}); !errors.Is(err, want) {
 			t.Errorf("userAccountControl %s: %v", control, err)
 		}
@@ -250,7 +248,7 @@ func TestHostsThatDoNotSay(t *testing.T) {
 		"a referral":       func(id int64) []byte { return result(id, searchDone, 10, "") },
 	} {
 		other := scripted(t, answer)
-		c := open(t, nil, byUID, patient, func(c *ldap.Config) { c.Hosts = []string{nobody, other} })
+		c := open(t, nil, byUID, func(c *ldap.Config) { c.Hosts = []string{nobody, other} })
 		if _, err := c.Refresh(t.Context(), connector.Identity{UserID: "bob"}); !errors.Is(err, connector.ErrUpstream) || errors.Is(err, connector.ErrGone) {
 			t.Errorf("%s: %v", name, err)
 		}

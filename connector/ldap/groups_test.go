@@ -119,7 +119,7 @@ func TestPartOfMemberOf(t *testing.T) {
 	for name, want := range map[string]error{
 		"memberOf": nil, "memberOf;range=0-1499": connector.ErrUpstream, "memberOf;binary;Range=0-0": connector.ErrUpstream,
 	} {
-		c := open(t, nil, byUID, patient, func(c *ldap.Config) {
+		c := open(t, nil, byUID, func(c *ldap.Config) {
 			c.Hosts = []string{scripted(t, func(id int64) []byte {
 				return append(entry(id, "uid=bob", "uid", "bob", name, "cn=devs,"+c.Group.BaseDN), result(id, searchDone, 0, "")...)
 			})}

@@ -117,7 +117,7 @@ func open(t testing.TB, servers []*ldaptest.Server, options ...option) *ldap.Con
 		Group: ldap.GroupSearch{BaseDN: "ou=groups," + ldaptest.Base, Filter: "(objectClass=groupOfNames)", Matchers: []ldap.Matcher{
 			{UserAttr: "DN", GroupAttr: "member"},
 		}},
-		Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Timeout: deadline, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}
 	ca := []byte{}
 	for _, s := range servers {

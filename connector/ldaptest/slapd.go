@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/countersign/countersign/storage/storagetest/freeport"
 )
 
 // What every server has.
@@ -150,29 +152,20 @@ func program(name string) string {
 	return "/usr/sbin/" + name
 }
 
-// listen starts the program on free ports. Somebody may take them first.
+// listen starts the program on ports that stay its own while it is down.
 func (s *Server) listen() (err error) {
-	for range 5 {
-		if s.Address, err = free(); err != nil {
-			return err
-		}
-		if s.TLSAddress, err = free(); err != nil {
-			return err
-		}
-		if err = s.Restart(); err == nil {
-			return nil
-		}
+	if s.Address, err = free(); err != nil {
+		return err
 	}
-	return err
+	if s.TLSAddress, err = free(); err != nil {
+		return err
+	}
+	return s.Restart()
 }
 
 func free() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	port, err := freeport.Find()
+	return fmt.Sprint("127.0.0.1:", port), err
 }
 
 // Restart starts the server again, where it was.

@@ -70,9 +70,8 @@ func fullLogs(t *testing.T, d *disks) {
 		}
 		l.await(t, dose(200, 2000))
 		for _, r := range d.replicas {
-			if !r.ready() {
-				t.Errorf("%s is not ready because of its log", r.name)
-			}
+			// A busy database may answer too late now and then.
+			eventually(t, "ready without a log", func() bool { return strings.Contains(r.verbose(), "[!] audit: ") && r.ready() })
 		}
 		d.logs.Free()
 		up := time.Now()

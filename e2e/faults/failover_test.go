@@ -66,6 +66,9 @@ func (p *pair) join() {
 			WHERE state = 'streaming' AND sync_state = $1 AND application_name = 'walreceiver'`, want).Scan(&follows)
 		return err == nil && follows
 	})
+	// Whether there is anybody to wait for is what the checkpointer has read, which
+	// reads its settings before it does this.
+	pgcluster.Exec(p.t, p.servers[p.primary].DSN(), `CHECKPOINT`)
 }
 
 // waitFor says whether the commits of a server wait for a standby.

@@ -26,6 +26,7 @@ import (
 	"github.com/countersign/countersign/e2e/binary"
 	"github.com/countersign/countersign/e2e/script"
 	"github.com/countersign/countersign/storage/storagetest"
+	"github.com/countersign/countersign/storage/storagetest/freeport"
 	"github.com/countersign/countersign/storage/storagetest/pgcluster"
 	"github.com/countersign/countersign/storage/storagetest/pgproxy"
 	"github.com/countersign/countersign/storage/storagetest/smalldisk"
@@ -172,7 +173,7 @@ func deal[W interface {
 
 func address(t *testing.T) string {
 	t.Helper()
-	port, err := script.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}

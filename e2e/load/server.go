@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/countersign/countersign/e2e/script"
+	"github.com/countersign/countersign/storage/storagetest/freeport"
 )
 
 // configuration has everything switched on that costs time: the record of each
@@ -63,11 +63,11 @@ type server struct {
 
 // newServer writes the configuration. start starts it.
 func newServer(binary, dir, dsn string) (*server, error) {
-	public, err := script.FreePort()
+	public, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
-	inside, err := script.FreePort()
+	inside, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func TestCheck(t *testing.T) {
-	store, err := sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "db")})
+	store, err := sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "db"), StatementTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ type site struct {
 
 func openSite(t *testing.T) *site {
 	t.Helper()
-	store, err := sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "db")})
+	store, err := sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "db"), StatementTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func (s *site) Ping(ctx context.Context) (time.Time, error) {
 
 func openSite(t testing.TB) *site {
 	t.Helper()
-	store, err := sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "db")})
+	store, err := sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "db"), StatementTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

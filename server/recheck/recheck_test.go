@@ -408,8 +408,12 @@ func TestUpstreamHangs(t *testing.T) {
 	hanging, well := newDirectory(t), newDirectory(t)
 	hanging.set("jane", answer{status: 200, until: make(chan struct{})})
 	well.set("joe", person("joe", "new"))
-	r := w.rechecker(map[string]connector.Refresher{"hanging": hanging, "well": well},
-		func(c *recheck.Config) { c.Timeout = 200 * time.Millisecond })
+	r := w.rechecker(map[string]connector.Refresher{"hanging": hanging, "well": well}, func(c *recheck.Config) {
+		c.Timeout = 200 * time.Millisecond
+		patient := c.Sources["well"]
+		patient.Timeout = time.Minute
+		c.Sources["well"] = patient
+	})
 	_, jane := w.signIn("hanging", "jane")
 	joe, joeID := w.signIn("well", "joe")
 	w.advance(stale)

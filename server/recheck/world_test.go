@@ -87,7 +87,7 @@ func newSecrets(t *testing.T, name string) *identity.Secrets {
 
 func (w *world) open() *sqlite.Store {
 	w.t.Helper()
-	s, err := sqlite.Open(sqlite.Config{File: w.file})
+	s, err := sqlite.Open(sqlite.Config{File: w.file, StatementTimeout: time.Minute})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (c counted) EndSession(ctx context.Context, idHash [32]byte, with storage.E
 
 func newWorld(t *testing.T, change func(*session.Config)) *world {
 	t.Helper()
-	engine, err := sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "db")})
+	engine, err := sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "db"), StatementTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func open(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{file: filepath.Join(t.TempDir(), "db")}
 	b.now.Store(&t0)
-	store, err := sqlite.Open(sqlite.Config{File: b.file})
+	store, err := sqlite.Open(sqlite.Config{File: b.file, StatementTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

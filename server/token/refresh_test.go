@@ -52,7 +52,7 @@ func newWorld(t *testing.T) *world {
 	t.Parallel()
 	w := &world{t: t}
 	var err error
-	if w.store, err = sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "countersign.db")}); err != nil {
+	if w.store, err = sqlite.Open(sqlite.Config{File: filepath.Join(t.TempDir(), "countersign.db"), StatementTimeout: time.Minute}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close() })

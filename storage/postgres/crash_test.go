@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/countersign/countersign/storage"
+	"github.com/countersign/countersign/storage/postgres"
 	"github.com/countersign/countersign/storage/storagetest"
 	"github.com/countersign/countersign/storage/storagetest/pgcluster"
 	"github.com/countersign/countersign/storage/storagetest/pgproxy"
@@ -17,12 +18,10 @@ func TestCrashAtEveryMessage(t *testing.T) {
 	c := cluster(t, pgcluster.Options{})
 	storagetest.RunCrashes(t, func(t *testing.T) (storagetest.Database, storagetest.Crash) {
 		dsn := c.Schema(t)
-		open(t, patient(dsn))
+		open(t, postgres.Config{DSN: dsn})
 		proxy := pgproxy.New(t, c.Address())
-		config := patient(strings.Replace(dsn, c.Address(), proxy.Address(), 1))
-		config.MaxOpenConns = 1
-		breaking := open(t, config)
-		return func(t *testing.T) storage.Store { return open(t, patient(dsn)) },
+		breaking := open(t, postgres.Config{DSN: strings.Replace(dsn, c.Address(), proxy.Address(), 1), MaxOpenConns: 1})
+		return func(t *testing.T) storage.Store { return open(t, postgres.Config{DSN: dsn}) },
 			func(t *testing.T, name string, scene storagetest.Scene, parts int) (bool, error) {
 				if _, err := breaking.Ping(t.Context()); err != nil { // connects
 					t.Fatal(err)
@@ -39,7 +38,7 @@ func TestCrashAtEveryMessage(t *testing.T) {
 func TestLostCommitIsUnavailable(t *testing.T) {
 	c := cluster(t, pgcluster.Options{})
 	proxy := pgproxy.New(t, c.Address())
-	s, direct := open(t, patient(c.DSNAt(proxy.Address()))), open(t, patient(c.DSN()))
+	s, direct := open(t, postgres.Config{DSN: c.DSNAt(proxy.Address())}), open(t, postgres.Config{DSN: c.DSN()})
 	for round := range 20 {
 		in, now := storagetest.Valid()
 		proxy.LoseCommits(1)

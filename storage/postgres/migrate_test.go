@@ -27,7 +27,7 @@ func replicas(t *testing.T, dsn string) []*postgres.Store {
 	t.Helper()
 	stores := make([]*postgres.Store, 3)
 	for i := range stores {
-		s, err := postgres.Open(postgres.Config{DSN: dsn})
+		s, err := postgres.Open(patient(postgres.Config{DSN: dsn}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func all(t *testing.T) (files fstest.MapFS, names []string) {
 // who come after it: they would wait behind it.
 func TestMigrationDoesNotHoldUpOthers(t *testing.T) {
 	dsn := pgcluster.Schema(t)
-	s := open(t, postgres.Config{DSN: dsn, StatementTimeout: time.Minute, AcquireTimeout: time.Minute})
+	s := open(t, postgres.Config{DSN: dsn})
 	r := storagetest.Redeemed(t, s)
 	release := hold(t, dsn, `SELECT 1 FROM identities`) // as a dump does
 	files, _ := all(t)

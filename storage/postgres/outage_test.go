@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -78,7 +79,7 @@ func TestRestartIsAnOutageThatHeals(t *testing.T) {
 	c := cluster(t, pgcluster.Options{})
 	s := open(t, impatient(c.DSN()))
 	kept, now := storagetest.Valid()
-	if err := storagetest.ErrorOf(s.SignIn(t.Context(), kept)); err != nil {
+	if err := storagetest.ErrorOf(open(t, postgres.Config{DSN: c.DSN()}).SignIn(t.Context(), kept)); err != nil {
 		t.Fatal(err)
 	}
 	for _, mode := range []pgcluster.Mode{pgcluster.Immediate, pgcluster.Fast} {
@@ -94,13 +95,12 @@ func TestRestartIsAnOutageThatHeals(t *testing.T) {
 		}
 		heals(t, s)
 	}
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if _, _, err := s.Grant(t.Context(), kept.Grant.ID, now); err != nil {
-		t.Error(err)
-	}
+	insist(t, func() error { return s.Migrate(t.Context()) })
+	insist(t, func() error { return errorOf(s.Grant(t.Context(), kept.Grant.ID, now)) })
 }
+
+// errorOf is the error of a question whose answer does not matter.
+func errorOf(_ storage.Grant, _ storage.Identity, err error) error { return err }
 
 // The database need not be there when we start, nor be migrated by us.
 func TestOpeningBeforeTheDatabase(t *testing.T) {
@@ -123,7 +123,7 @@ func TestOpeningBeforeTheDatabase(t *testing.T) {
 	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("before migrating: %v", err)
 	}
-	open(t, impatient(c.DSN()))
+	open(t, postgres.Config{DSN: c.DSN()})
 	heals(t, s)
 }
 
@@ -163,9 +163,7 @@ func TestClosingDoesNotWaitForSilence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	insist(t, func() error { return s.Migrate(t.Context()) })
 	proxy.Swallow()
 	unavailable(t, s)
 	if err := s.Close(); !errors.Is(err, storage.ErrUnavailable) {
@@ -181,9 +179,7 @@ func TestClosingDoesNotWaitForSilence(t *testing.T) {
 func TestLostAcknowledgementIsUnavailable(t *testing.T) {
 	c := cluster(t, pgcluster.Options{})
 	proxy := tcpproxy.New(t, c.Address())
-	config := impatient(c.DSNAt(proxy.Address()))
-	config.StatementTimeout = 5 * time.Second
-	s, direct := open(t, config), open(t, postgres.Config{DSN: c.DSN()})
+	s, direct := open(t, postgres.Config{DSN: c.DSNAt(proxy.Address())}), open(t, postgres.Config{DSN: c.DSN()})
 	in, now := storagetest.Valid()
 	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
 		t.Fatal(err)
@@ -235,23 +231,22 @@ func awaitBlocked(t *testing.T, dsn string) {
 
 func await(t *testing.T, dsn, condition string) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := connect(t, dsn)
 	defer conn.Close(context.Background())
-	for deadline := time.Now().Add(time.Minute); ; {
-		var met bool
-		if err := conn.QueryRow(t.Context(), condition).Scan(&met); err != nil {
-			t.Fatal(err)
-		}
-		if met {
-			return
-		}
+	for deadline := time.Now().Add(patience); !holds(t, conn, condition); {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", condition)
 		}
 	}
+}
+
+// holds asks whether a condition is met.
+func holds(t *testing.T, conn *pgx.Conn, condition string) (met bool) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), condition).Scan(&met); err != nil {
+		t.Fatal(err)
+	}
+	return met
 }
 
 func awaitRedeemed(t *testing.T, s storage.Store, id storage.GrantID, now time.Time) {
@@ -311,31 +306,29 @@ func TestCancellingReachesTheServer(t *testing.T) {
 // A connection that the server closes is replaced without anybody noticing,
 // where that is safe.
 func TestReadsSurviveABrokenConnection(t *testing.T) {
-	dsn := pgcluster.Schema(t)
-	s := open(t, postgres.Config{DSN: pgcluster.With(dsn, "application_name", "broken"), MaxOpenConns: 1})
+	dsn, name := pgcluster.Schema(t), "broken-"+rand.Text() // others may run this test, too
+	s := open(t, postgres.Config{DSN: pgcluster.With(dsn, "application_name", name), MaxOpenConns: 1})
 	for range 5 {
 		if _, err := s.SigningKeys(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		pgcluster.Exec(t, dsn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'broken'`)
+		pgcluster.Exec(t, dsn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '`+name+`'`)
 	}
 }
 
 func TestNoConnectionsLeftIsUnavailable(t *testing.T) {
-	c := cluster(t, pgcluster.Options{Settings: map[string]string{"max_connections": "5", "superuser_reserved_connections": "0"}})
-	s := open(t, impatient(c.DSN()))
-	in, _ := storagetest.Valid()
-	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
-		t.Fatal(err)
-	}
-	// Take what is left, one connection of ours excepted, and let that one go.
+	const all = 5
+	c := cluster(t, pgcluster.Options{Settings: map[string]string{"max_connections": fmt.Sprint(all), "superuser_reserved_connections": "0"}})
+	open(t, postgres.Config{DSN: c.DSN()}).Close() // migrates
+	// Take every connection. That of somebody who has just left is free a moment later.
 	var others []*pgx.Conn
-	for {
+	for deadline := time.Now().Add(patience); len(others) < all; {
 		conn, err := pgx.Connect(t.Context(), c.DSN())
-		if err != nil {
-			break
+		if err == nil {
+			others = append(others, conn)
+		} else if time.Now().After(deadline) {
+			t.Fatalf("after %d connections: %v", len(others), err)
 		}
-		others = append(others, conn)
 	}
 	second, err := postgres.Open(impatient(c.DSN()))
 	if err != nil {
@@ -356,69 +349,70 @@ func TestNoConnectionsLeftIsUnavailable(t *testing.T) {
 // for the standby as well.
 func TestUnconfirmedCommitIsUnavailable(t *testing.T) {
 	c := cluster(t, pgcluster.Options{})
-	s := open(t, impatient(c.DSN()))
-	redeemed := storagetest.Redeemed(t, s)
+	direct := open(t, postgres.Config{DSN: c.DSN()})
+	redeemed := storagetest.Redeemed(t, direct)
 	other, now := storagetest.Valid()
 	here, _ := storagetest.Valid()
-	if _, err := s.MasterSecret(t.Context(), []byte("secret"), now); err != nil {
+	if _, err := direct.MasterSecret(t.Context(), []byte("secret"), now); err != nil {
 		t.Fatal(err)
 	}
-	if err := storagetest.ErrorOf(s.SignIn(t.Context(), here)); err != nil {
+	if err := storagetest.ErrorOf(direct.SignIn(t.Context(), here)); err != nil {
 		t.Fatal(err)
 	}
-	for _, statement := range []string{`ALTER SYSTEM SET synchronous_standby_names = 'nobody'`, `SELECT pg_reload_conf()`} {
-		pgcluster.Exec(t, c.DSN(), statement)
-	}
-	await(t, c.DSN(), `SELECT current_setting('synchronous_standby_names') = 'nobody'`)
-	if err := s.Migrate(t.Context()); err != nil {
+	waitForStandby(t, c, "nobody")
+	if err := direct.Migrate(t.Context()); err != nil {
 		t.Errorf("migrating nothing: %v", err)
 	}
-	unconfirmed := func(what string, do func(context.Context) error) {
+	// What was given up before it had happened is given more time.
+	conn := connect(t, c.DSN())
+	unconfirmed := func(what, happened string, do func(*postgres.Store) error) {
 		t.Helper()
-		if err := do(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
-			t.Errorf("%s: %v", what, err)
+		for timeout := time.Second / 2; ; timeout *= 2 {
+			s := open(t, postgres.Config{DSN: c.DSN(), StatementTimeout: timeout})
+			if err := do(s); !errors.Is(err, storage.ErrUnavailable) {
+				t.Errorf("%s: %v", what, err)
+			}
+			// Our own cancelling may have come too early.
+			await(t, c.DSN(), `SELECT count(pg_cancel_backend(pid)) = 0 FROM pg_stat_activity
+				WHERE backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid()`)
+			if holds(t, conn, happened) {
+				return
+			}
+			if timeout > patience {
+				t.Fatalf("%s: never: %s", what, happened)
+			}
 		}
 	}
-	rotate := func(r storage.Rotation) func(context.Context) error {
-		return func(ctx context.Context) error {
-			_, _, err := s.RotateGrant(ctx, r)
-			return err
-		}
+	const already = "SELECT true"
+	rotate := func(r storage.Rotation) func(*postgres.Store) error {
+		return func(s *postgres.Store) error { return errorOf(s.RotateGrant(t.Context(), r)) }
 	}
-	revoke := func(ctx context.Context) error {
-		_, err := s.RevokeGrant(ctx, redeemed.ID, redeemed.Now, "because")
-		return err
+	revoke := func(s *postgres.Store) error {
+		return storagetest.ErrorOf(s.RevokeGrant(t.Context(), redeemed.ID, redeemed.Now, "because"))
 	}
-	unconfirmed("rotating", rotate(redeemed))
-	await(t, c.DSN(), fmt.Sprintf(`SELECT count(*) = 1 FROM grants WHERE generation = %d`, redeemed.Next))
+	unconfirmed("rotating", fmt.Sprintf(`SELECT count(*) = 1 FROM grants WHERE generation = %d`, redeemed.Next), rotate(redeemed))
 	again := redeemed
 	again.Generation = redeemed.Next
-	unconfirmed("repeating", rotate(again))
-	unconfirmed("revoking", revoke)
-	await(t, c.DSN(), `SELECT count(*) = 1 FROM grants WHERE revoked_at IS NOT NULL`)
-	unconfirmed("revoking again", revoke)
+	unconfirmed("repeating", already, rotate(again))
+	unconfirmed("revoking", `SELECT count(*) = 1 FROM grants WHERE revoked_at IS NOT NULL`, revoke)
+	unconfirmed("revoking again", already, revoke)
 	person := storage.Selector{ConnectorID: here.Identity.ConnectorID, UserID: here.Identity.UserID}
-	revokeAll := func(ctx context.Context) error {
-		_, err := s.RevokeGrants(ctx, storage.Revocation{Of: person, Now: now, Before: now, Reason: "because", Limit: 10})
+	revokeAll := func(s *postgres.Store) error {
+		_, err := s.RevokeGrants(t.Context(), storage.Revocation{Of: person, Now: now, Before: now, Reason: "because", Limit: 10})
 		return err
 	}
-	unconfirmed("revoking all", revokeAll)
-	await(t, c.DSN(), `SELECT count(*) = 0 FROM grants WHERE revoked_at IS NULL`)
-	unconfirmed("revoking all again", revokeAll)
-	end := func(ctx context.Context) error {
-		_, err := s.EndSessions(ctx, storage.SessionEnd{Of: person, Before: now.Add(time.Hour), Limit: 10, With: storage.Ending{Now: now, Reason: "because"}})
+	unconfirmed("revoking all", `SELECT count(*) = 0 FROM grants WHERE revoked_at IS NULL`, revokeAll)
+	unconfirmed("revoking all again", already, revokeAll)
+	end := func(s *postgres.Store) error {
+		_, err := s.EndSessions(t.Context(), storage.SessionEnd{Of: person, Before: now.Add(time.Hour), Limit: 10, With: storage.Ending{Now: now, Reason: "because"}})
 		return err
 	}
-	unconfirmed("ending the sessions", end)
-	await(t, c.DSN(), `SELECT count(*) = 1 FROM sessions`)
-	unconfirmed("ending them again", end)
-	unconfirmed("signing in", func(ctx context.Context) error { return storagetest.ErrorOf(s.SignIn(ctx, other)) })
-	for _, statement := range []string{`ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`} {
-		pgcluster.Exec(t, c.DSN(), statement)
-	}
-	await(t, c.DSN(), `SELECT current_setting('synchronous_standby_names') = ''`)
-	heals(t, s)
-	if done, err := s.RevokeGrant(t.Context(), redeemed.ID, now, "because"); err != nil || done {
+	unconfirmed("ending the sessions", `SELECT count(*) = 1 FROM sessions`, end)
+	unconfirmed("ending them again", already, end)
+	unconfirmed("signing in", already, func(s *postgres.Store) error { return storagetest.ErrorOf(s.SignIn(t.Context(), other)) })
+	waitForStandby(t, c, "")
+	heals(t, direct)
+	if done, err := direct.RevokeGrant(t.Context(), redeemed.ID, now, "because"); err != nil || done {
 		t.Errorf("revoking once more: %v, %v", done, err)
 	}
 }
@@ -427,13 +421,10 @@ func TestUnconfirmedCommitIsUnavailable(t *testing.T) {
 // PostgreSQL answers those as if all were well.
 func TestCommitWhoseConfirmationIsCancelledIsUnavailable(t *testing.T) {
 	c := cluster(t, pgcluster.Options{})
-	s := open(t, patient(pgcluster.With(c.DSN(), "application_name", "ours")))
+	s := open(t, postgres.Config{DSN: pgcluster.With(c.DSN(), "application_name", "ours")})
 	redeemed := storagetest.Redeemed(t, s)
 	other, now := storagetest.Valid()
-	for _, statement := range []string{`ALTER SYSTEM SET synchronous_standby_names = 'nobody'`, `SELECT pg_reload_conf()`} {
-		pgcluster.Exec(t, c.DSN(), statement)
-	}
-	await(t, c.DSN(), `SELECT current_setting('synchronous_standby_names') = 'nobody'`)
+	waitForStandby(t, c, "nobody")
 	for what, do := range map[string]func(context.Context) error{
 		"revoking": func(ctx context.Context) error {
 			_, err := s.RevokeGrant(ctx, redeemed.ID, redeemed.Now, "because")
@@ -453,6 +444,18 @@ func TestCommitWhoseConfirmationIsCancelledIsUnavailable(t *testing.T) {
 	}
 }
 
+// waitForStandby has every commit from now on wait for the standbys of a name.
+func waitForStandby(t *testing.T, c *pgcluster.Cluster, name string) {
+	t.Helper()
+	for _, statement := range []string{`ALTER SYSTEM SET synchronous_standby_names = '` + name + `'`, `SELECT pg_reload_conf()`} {
+		pgcluster.Exec(t, c.DSN(), statement)
+	}
+	await(t, c.DSN(), `SELECT current_setting('synchronous_standby_names') = '`+name+`'`)
+	// Whether there is anybody to wait for is what the checkpointer has read, which
+	// reads its settings before it does this.
+	pgcluster.Exec(t, c.DSN(), `CHECKPOINT`)
+}
+
 func TestFailover(t *testing.T) {
 	primary := cluster(t, pgcluster.Options{})
 	standby, err := primary.Standby(pgcluster.Options{})
@@ -469,7 +472,7 @@ func TestFailover(t *testing.T) {
 	config.AcquireTimeout = 5 * time.Second // two hosts
 	s := open(t, config)
 	in, now := storagetest.Valid()
-	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
+	if err := storagetest.ErrorOf(open(t, postgres.Config{DSN: primary.DSN()}).SignIn(t.Context(), in)); err != nil {
 		t.Fatal(err)
 	}
 	await(t, standby.DSN(), `SELECT to_regclass('grants') IS NOT NULL`)
@@ -481,9 +484,7 @@ func TestFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lost.Close()
-	if _, _, err := lost.Grant(t.Context(), in.Grant.ID, now); err != nil {
-		t.Error(err)
-	}
+	insist(t, func() error { return errorOf(lost.Grant(t.Context(), in.Grant.ID, now)) })
 	for _, method := range []string{"Ping", "SignIn", "Authorize", "RedeemCode", "RotateGrant", "RevokeGrants", "EndSessions", "RecheckIdentity", "RevokeGrant", "EndSession", "AddSigningKey", "AcquireLease", "MasterSecret", "ClaimLogoutDelivery", "FinishLogoutDelivery"} {
 		if err := storagetest.Calls(t, lost)[method](t.Context()); !errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("%s on a standby: %v", method, err)
@@ -502,7 +503,5 @@ func TestFailover(t *testing.T) {
 	pgcluster.Exec(t, standby.DSN(), `SELECT pg_promote()`)
 	heals(t, s)
 	heals(t, lost)
-	if _, _, err := s.Grant(t.Context(), in.Grant.ID, now); err != nil {
-		t.Errorf("what was acknowledged is gone: %v", err)
-	}
+	insist(t, func() error { return errorOf(s.Grant(t.Context(), in.Grant.ID, now)) }) // what was acknowledged
 }

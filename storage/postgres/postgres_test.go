@@ -1,6 +1,8 @@
 package postgres_test
 
 import (
+	"cmp"
+	"errors"
 	"testing"
 	"time"
 
@@ -22,22 +24,28 @@ func TestConformanceWhenSerializable(t *testing.T) {
 
 func conforms(t *testing.T, isolation string) {
 	storagetest.Run(t, func(t *testing.T) storagetest.Database {
-		dsn := pgcluster.With(pgcluster.Schema(t), "default_transaction_isolation", isolation)
-		open(t, patient(dsn))
-		return func(t *testing.T) storage.Store { return open(t, patient(dsn)) }
+		c := postgres.Config{DSN: pgcluster.With(pgcluster.Schema(t), "default_transaction_isolation", isolation)}
+		open(t, c)
+		return func(t *testing.T) storage.Store { return open(t, c) }
 	})
 }
 
-// patient is a configuration for tests that ask what is answered, not when: the
-// machine may be busy.
-func patient(dsn string) postgres.Config {
-	return postgres.Config{DSN: dsn, ConnectionTimeout: time.Minute, AcquireTimeout: time.Minute, StatementTimeout: time.Minute}
+// patience bounds every wait: a busy machine is no outage.
+const patience = time.Minute
+
+// patient is a configuration for tests that ask what is answered, not when.
+func patient(c postgres.Config) postgres.Config {
+	c.ConnectionTimeout = cmp.Or(c.ConnectionTimeout, patience)
+	c.AcquireTimeout = cmp.Or(c.AcquireTimeout, patience)
+	c.StatementTimeout = cmp.Or(c.StatementTimeout, patience)
+	return c
 }
 
-// open opens and migrates a database, and closes it with the test.
+// open opens and migrates a database, and closes it with the test. It is patient,
+// but for the timeouts that are set.
 func open(t testing.TB, c postgres.Config) *postgres.Store {
 	t.Helper()
-	s, err := postgres.Open(c)
+	s, err := postgres.Open(patient(c))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,8 +54,19 @@ func open(t testing.TB, c postgres.Config) *postgres.Store {
 			t.Error(err)
 		}
 	})
-	if err := s.Migrate(t.Context()); err != nil {
+	insist(t, func() error { return s.Migrate(t.Context()) })
+	return s
+}
+
+// insist asks a store that is impatient for what may be asked twice, until it has
+// the time to answer.
+func insist(t testing.TB, do func() error) {
+	t.Helper()
+	err := do()
+	for end := time.Now().Add(patience); errors.Is(err, storage.ErrUnavailable) && time.Now().Before(end); {
+		err = do()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	return s
 }

@@ -98,7 +98,7 @@ func TestRotatingUpdatesAreHeapOnly(t *testing.T) {
 	// A snapshot of anybody else keeps dead rows on their pages, until no further
 	// one fits: a cluster of its own, without autovacuum.
 	c := cluster(t, pgcluster.Options{Settings: map[string]string{"autovacuum": "off"}})
-	s, err := postgres.Open(postgres.Config{DSN: c.DSN()})
+	s, err := postgres.Open(patient(postgres.Config{DSN: c.DSN()}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func replicas(t *testing.T, file string) []*sqlite.Store {
 	t.Helper()
 	stores := make([]*sqlite.Store, 3)
 	for i := range stores {
-		s, err := sqlite.Open(sqlite.Config{File: file})
+		s, err := sqlite.Open(sqlite.Config{File: file, StatementTimeout: patience})
 		if err != nil {
 			t.Fatal(err)
 		}
