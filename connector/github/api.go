@@ -26,9 +26,12 @@ const (
 var (
 	// errUnauthorized: the token is not good any more (401).
 	errUnauthorized = fmt.Errorf("%w: GitHub does not take their token any more", connector.ErrGone)
-	// errNotThere: GitHub says that what was asked for does not exist, or is not for
-	// this token (403, 404). It is not a rate limit.
-	errNotThere = errors.New("not there, or not allowed")
+	// errNotThere: GitHub says that what was asked for does not exist, as far as this
+	// token is concerned (404).
+	errNotThere = errors.New("not there")
+	// errNotAllowed: GitHub does not say, to this token or to us (403). It is not a rate
+	// limit.
+	errNotAllowed = errors.New("not allowed")
 )
 
 // reader reads the API in the name of one person.
@@ -42,8 +45,8 @@ func (c *Connector) reader(token string) *reader {
 	return &reader{api: c.api, token: token, slots: make(chan struct{}, maxAtOnce)}
 }
 
-// get reads a document. Its error is or wraps errUnauthorized, errNotThere together
-// with ErrUpstream, connector.ErrGone or ErrUpstream.
+// get reads a document. Its error is or wraps errUnauthorized, errNotThere or
+// errNotAllowed together with ErrUpstream, connector.ErrGone or ErrUpstream.
 func (r *reader) get(ctx context.Context, path string, into any) (*gogithub.Response, error) {
 	select {
 	case r.slots <- struct{}{}:
@@ -81,7 +84,9 @@ func failed(path string, err error) error {
 		return fmt.Errorf("%w: %s", errUnauthorized, said)
 	case status == http.StatusForbidden && strings.Contains(e.Message, "account was suspended"):
 		return fmt.Errorf("%w: %s", connector.ErrGone, said)
-	case status == http.StatusForbidden, status == http.StatusNotFound:
+	case status == http.StatusForbidden:
+		return fmt.Errorf("%w: %w: %s", connector.ErrUpstream, errNotAllowed, said)
+	case status == http.StatusNotFound:
 		return fmt.Errorf("%w: %w: %s", connector.ErrUpstream, errNotThere, said)
 	}
 	return fmt.Errorf("%w: %s", connector.ErrUpstream, said)

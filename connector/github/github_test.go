@@ -107,6 +107,9 @@ func TestGroups(t *testing.T) {
 			if isDenied(err) != c.denied || err != nil && !c.denied {
 				t.Fatal(err)
 			}
+			if restricted := name == "an org that says no"; restricted != errors.Is(err, connector.ErrUpstream) {
+				t.Errorf("as an answer about the person: %v", err)
+			}
 			if c.denied {
 				who.Groups = nil
 			}

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -28,8 +29,22 @@ func (c *Connector) organizations() (names []string) {
 	return names
 }
 
-// denied is for who is in none of the organizations or teams.
-var denied = &connector.DeniedError{Message: "You are in none of the GitHub organizations or teams that may sign in here."}
+var (
+	// denied is for who is in none of the organizations or teams.
+	denied = &connector.DeniedError{Message: "You are in none of the GitHub organizations or teams that may sign in here."}
+	// untold is for whom there is an organization that may have them and does not tell.
+	untold = &connector.DeniedError{Message: "A GitHub organization does not tell whether you are in it. Its owners may have to allow this application, or you to authorize it for the organization's single sign-on."}
+)
+
+// refusal is for who is in none of the organizations or teams, as far as they tell. One
+// that does not, since it allows neither the app, nor this token, nor our address, lets
+// nobody in, and says nothing about those who are: that is connector.ErrUpstream, too.
+func (a *answers) refusal() error {
+	if a.unsaid != nil {
+		return fmt.Errorf("%w: %w", untold, a.unsaid)
+	}
+	return denied
+}
 
 // groups are those of a person, as Dex makes them, or a *connector.DeniedError.
 func (c *Connector) groups(a *answers) ([]string, error) {
@@ -37,7 +52,7 @@ func (c *Connector) groups(a *answers) ([]string, error) {
 	case len(c.cfg.Orgs) > 0:
 		return c.ofOrgs(a)
 	case c.cfg.LegacyOrg != "" && !a.member[c.cfg.LegacyOrg]:
-		return nil, denied
+		return nil, a.refusal()
 	case c.cfg.LegacyOrg != "":
 		return c.teams(a, c.cfg.LegacyOrg), nil
 	case c.cfg.AllGroups:
@@ -65,7 +80,7 @@ func (c *Connector) ofOrgs(a *answers) (groups []string, err error) {
 		}
 	}
 	if !mayComeIn && len(groups) == 0 {
-		return nil, denied
+		return nil, a.refusal()
 	}
 	return groups, nil
 }

@@ -19,8 +19,10 @@ type answers struct {
 	user   gogithub.User
 	claims map[string]any
 	emails []gogithub.UserEmail
-	// member has the configured organizations that they are in.
+	// member has the configured organizations that they are in, unsaid what those
+	// answered that do not tell.
 	member map[string]bool
+	unsaid error
 	orgs   []gogithub.Organization
 	teams  []gogithub.Team
 }
@@ -51,7 +53,7 @@ func (c *Connector) person(ctx context.Context, token string) (connector.Identit
 
 // answers asks everything at once, as far as maxAtOnce lets.
 func (c *Connector) answers(ctx context.Context, r *reader) (*answers, error) {
-	a := &answers{member: make(map[string]bool)}
+	a := &answers{}
 	group, ctx := errgroup.WithContext(ctx)
 	var emails, orgs, teams []any
 	group.Go(func() error {
@@ -74,7 +76,7 @@ func (c *Connector) answers(ctx context.Context, r *reader) (*answers, error) {
 	if c.wantsGroups() && !c.restricted() {
 		group.Go(func() (err error) { a.orgs, orgs, err = read[gogithub.Organization](ctx, r, "user/orgs"); return err })
 	}
-	group.Go(func() (err error) { a.member, err = c.memberships(ctx, r); return err })
+	group.Go(func() error { return c.memberships(ctx, r, a) })
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
@@ -97,17 +99,21 @@ func read[T any](ctx context.Context, r *reader, path string) ([]T, []any, error
 	return decode[T](list)
 }
 
-// memberships are the configured organizations that the person is in. An invitation is
-// no membership; an organization that does not let us see is none.
-func (c *Connector) memberships(ctx context.Context, r *reader) (map[string]bool, error) {
+// memberships finds the configured organizations that the person is in. An invitation
+// is no membership.
+func (c *Connector) memberships(ctx context.Context, r *reader, a *answers) error {
 	names := c.organizations()
-	in := make([]bool, len(names))
+	in, unsaid := make([]bool, len(names)), make([]error, len(names))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, name := range names {
 		group.Go(func() error {
 			var m gogithub.Membership
 			_, err := r.get(ctx, "user/memberships/orgs/"+url.PathEscape(name), &m)
-			if errors.Is(err, errNotThere) {
+			switch {
+			case errors.Is(err, errNotThere):
+				return nil
+			case errors.Is(err, errNotAllowed):
+				unsaid[i] = err
 				return nil
 			}
 			in[i] = err == nil && m.GetState() == "active"
@@ -115,9 +121,9 @@ func (c *Connector) memberships(ctx context.Context, r *reader) (map[string]bool
 		})
 	}
 	err := group.Wait()
-	member := make(map[string]bool)
+	a.member, a.unsaid = make(map[string]bool), errors.Join(unsaid...)
 	for i, name := range names {
-		member[name] = in[i]
+		a.member[name] = in[i]
 	}
-	return member, err
+	return err
 }

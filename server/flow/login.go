@@ -125,7 +125,7 @@ func (f *Flow) loginFailed(w http.ResponseWriter, r *http.Request, v *visit, c *
 	if status == 0 {
 		return fmt.Errorf("signing in at connector %s: %w", c.ID, a.err)
 	}
-	if status == http.StatusBadGateway {
+	if denied || status == http.StatusBadGateway {
 		request.Cause(r.Context(), a.err)
 	}
 	if c.Redirect != nil {
