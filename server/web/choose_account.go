@@ -1,7 +1,7 @@
 package web
 
 // ChooseAccount asks whether to go on as the person who is signed in. It posts
-// `account=continue` or `account=other`, and `session`.
+// `account=continue` or `account=other`, and `subject`.
 type ChooseAccount struct {
 	Client Client
 	Person Person

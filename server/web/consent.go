@@ -3,7 +3,7 @@ package web
 import "strings"
 
 // Consent asks whether the client may know what it asks for. It posts
-// `approval=approve` or `approval=deny`, and `session`.
+// `approval=approve` or `approval=deny`, and `subject`.
 type Consent struct {
 	Client Client
 	Person Person
