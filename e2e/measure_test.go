@@ -245,8 +245,8 @@ func report(b *testing.B, sent []string) {
 	writes, within := 0, false
 	for i, s := range sent {
 		switch {
-		case s == "begin", s == "commit":
-			within = s == "begin"
+		case strings.HasPrefix(s, "begin"), s == "commit":
+			within = s != "commit"
 			if within {
 				writes++ // nothing that only reads says begin
 			}

@@ -74,7 +74,8 @@ func TestUpstreamFails(t *testing.T) {
 func TestHostileIdentities(t *testing.T) {
 	onEngines(t, func(t *testing.T, engine string) {
 		var id connector.Identity
-		w := newWorld(t, engine, answering(func(string, string) (connector.Identity, error) { return id, nil }))
+		var log trail
+		w := newWorld(t, engine, answering(func(string, string) (connector.Identity, error) { return id, nil }), auditing(&log))
 		for name, c := range map[string]struct {
 			id connector.Identity
 			ok bool
@@ -83,6 +84,7 @@ func TestHostileIdentities(t *testing.T) {
 			"NUL in the id":       {connector.Identity{UserID: "x\x00"}, false},
 			"NUL in a group":      {connector.Identity{UserID: "x", Groups: []string{"a\x00b"}}, false},
 			"bad UTF-8":           {connector.Identity{UserID: "x", Name: "\xff"}, false},
+			"NUL in a method":     {connector.Identity{UserID: "x", AMR: []string{"\x00"}}, false},
 			"an id of 1 KB":       {connector.Identity{UserID: strings.Repeat("x", 1024)}, false},
 			"an id of 300 bytes":  {connector.Identity{UserID: strings.Repeat("x", 300)}, true},
 			"line breaks":         {connector.Identity{UserID: "a\r\nb", Name: "x\r\nX-Injected: 1", Groups: []string{"\n"}}, true},
@@ -94,11 +96,13 @@ func TestHostileIdentities(t *testing.T) {
 		} {
 			id = c.id
 			p := w.browser()
+			log.next(t)
 			page := w.submit(p, w.get(p, w.request()), "login", "x", "password", "x")
 			if !c.ok {
-				if page.Status < 400 || page.Status == 500 || len(p.Cookies(w.issuer)) != 0 {
+				if page.Status != http.StatusBadGateway || len(p.Cookies(w.issuer)) != 0 {
 					t.Errorf("%s: status %d, cookies %v", name, page.Status, p.Cookies(w.issuer))
 				}
+				says(t, log.expect(t, name, "login.failed"), "reason", "upstream_failed", "connector_id", "staff")
 				continue
 			}
 			a := w.redeem(w.response(w.approve(p, page)).Get("code"))

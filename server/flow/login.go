@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,9 +161,15 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 	if err != nil {
 		return err
 	}
+	known := identity.Of(c.ID, who, s.AuthTime, oauth.IdentityUntil(f.cfg.Policy, s))
+	if err := cmp.Or(known.Check(), storage.CheckText(who.AMR)); err != nil {
+		// The upstream's nonsense is not the person's mistake.
+		a.err = fmt.Errorf("%w: its answer cannot be kept: %v", connector.ErrUpstream, err)
+		return f.loginFailed(w, r, v, c, a)
+	}
 	previous := v.current
 	v.st.LoginSID = s.SID
-	v.current = &session.Current{Session: s, Identity: identity.Of(c.ID, who, s.AuthTime, oauth.IdentityUntil(f.cfg.Policy, s))}
+	v.current = &session.Current{Session: s, Identity: known}
 	next, nextErr := f.next(r, v)
 	if nextErr != nil && oauth.CodeOf(nextErr) == oauth.ServerError {
 		return nextErr

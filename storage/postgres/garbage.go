@@ -56,7 +56,7 @@ func (s *Store) DeleteExpired(ctx context.Context, in storage.Expired) (storage.
 	err := s.transition(ctx, "deleting what has expired", func(ctx context.Context, conn *pgx.Conn) error {
 		if in.Table == storage.TableSessions {
 			deleted.UpTo = in.From.UTC()
-			ended, err := endFound(ctx, conn, lockExpired, []any{in.From, in.Now, in.Limit}, instant{&deleted.UpTo}, true, in.Ending)
+			ended, err := s.endFound(ctx, conn, lockExpired, []any{in.From, in.Now, in.Limit}, instant{&deleted.UpTo}, true, in.Ending)
 			deleted.Rows = len(ended)
 			return err
 		}

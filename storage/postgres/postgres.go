@@ -35,9 +35,17 @@ type Store struct {
 	// pooler that does not.
 	prepares bool
 	tracer   pgx.QueryTracer // may be nil
+	// begin begins a transaction of several statements.
+	begin string
 }
 
 var _ storage.Store = (*Store)(nil)
+
+// beginCommitted asks for the isolation that transactions are written for, whatever
+// the database's default is: the second statement of one must see what somebody has
+// committed while the first waited for their lock. In a snapshot (repeatable read) it
+// would not, and nobody would be told; serializable rolls back instead.
+const beginCommitted = "begin isolation level read committed"
 
 // Open checks the configuration. It does not connect: the database may be down.
 func Open(c Config) (*Store, error) {
@@ -50,6 +58,10 @@ func Open(c Config) (*Store, error) {
 		statementTimeout: cmp.Or(c.StatementTimeout, defaultStatementTimeout),
 		prepares:         config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement,
 		tracer:           c.Tracer,
+		begin:            beginCommitted,
+	}
+	if config.ConnConfig.RuntimeParams["default_transaction_isolation"] == "serializable" {
+		s.begin = "begin" // the DSN asks for it
 	}
 	if limit := c.MaxIdleConns; limit > 0 && limit < int(config.MaxConns) {
 		config.AfterRelease = func(*pgx.Conn) bool { return int(s.pool.Stat().IdleConns()) < limit }

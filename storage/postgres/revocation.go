@@ -157,7 +157,7 @@ func (s *Store) EndSessions(ctx context.Context, in storage.SessionEnd) (storage
 		smaller()
 		done = storage.Revoked{Next: in.After}
 		query, args := lockSessions(in)
-		ended, err := endFound(ctx, conn, query, args, &done.Next.UserID, in.Of.By() == storage.ByUse, in.With)
+		ended, err := s.endFound(ctx, conn, query, args, &done.Next.UserID, in.Of.By() == storage.ByUse, in.With)
 		if done.Rows = len(ended); done.Rows > 0 {
 			done.Next.Session = [32]byte(ended[done.Rows-1])
 		}
@@ -175,8 +175,8 @@ func (s *Store) EndSessions(ctx context.Context, in storage.SessionEnd) (storage
 
 // endFound is a transaction of its own: it ends the sessions that a query finds
 // and locks. What else the query returns of each is scanned into beside.
-func endFound(ctx context.Context, conn *pgx.Conn, query string, args []any, beside any, lapsed bool, with storage.Ending) (ended [][]byte, err error) {
-	if _, err := conn.Exec(ctx, "begin"); err != nil {
+func (s *Store) endFound(ctx context.Context, conn *pgx.Conn, query string, args []any, beside any, lapsed bool, with storage.Ending) (ended [][]byte, err error) {
+	if _, err := conn.Exec(ctx, s.begin); err != nil {
 		return nil, err
 	}
 	rows, err := conn.Query(ctx, query, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)

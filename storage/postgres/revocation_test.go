@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/countersign/countersign/storage"
 	"github.com/countersign/countersign/storage/postgres"
+	"github.com/countersign/countersign/storage/storagetest"
 	"github.com/countersign/countersign/storage/storagetest/pgcluster"
 )
 
@@ -239,4 +241,53 @@ func rotateFor(b *testing.B, s storage.Store, callers int, now time.Time, over <
 	}
 	slices.Sort(out.took)
 	return out
+}
+
+// The end of a session waits for an authorization that holds it, and sees the grant
+// that was made, also where the database's default is a snapshot for each transaction.
+func TestSessionEndsAfterWhoHoldsIt(t *testing.T) {
+	dsn := pgcluster.Schema(t)
+	ours := pgcluster.With(pgcluster.With(dsn, "application_name", "ending"), "default_transaction_isolation", "repeatable read")
+	s := open(t, patient(ours))
+	in, now := storagetest.Valid()
+	in.Grant.SID = in.Session.SID
+	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	authorizing, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{
+		`SELECT FROM sessions FOR KEY SHARE`,
+		`INSERT INTO grants SELECT (jsonb_populate_record(g, jsonb_build_object('id', gen_random_uuid()))).* FROM grants g`,
+	} {
+		if _, err := authorizing.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.EndSession(t.Context(), in.Session.IDHash, storage.Ending{Now: now, RevokeClientIDs: []string{in.Grant.ClientID}, Reason: "because"})
+		ended <- err
+	}()
+	await(t, dsn, `SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'ending' AND wait_event_type = 'Lock'`)
+	if err := authorizing.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	var all, alive int
+	if err := conn.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE revoked_at IS NULL) FROM grants`).Scan(&all, &alive); err != nil {
+		t.Fatal(err)
+	}
+	if all != 2 || alive != 0 {
+		t.Errorf("%d of %d grants are alive", alive, all)
+	}
 }

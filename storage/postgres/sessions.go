@@ -36,7 +36,7 @@ func (s *Store) SignIn(ctx context.Context, in storage.SignIn) (replaced bool, e
 		return false, err
 	}
 	err = s.transition(ctx, "signing in", func(ctx context.Context, conn *pgx.Conn) error {
-		return batch(ctx, conn, func(b *pgx.Batch) {
+		return s.batch(ctx, conn, func(b *pgx.Batch) {
 			queueIdentity(b, in.Identity, in.SealedSecret)
 			if in.Replaces != [32]byte{} {
 				queueEnding(b, in.Replaces, in.Session.SID, in.Ending).Exec(found(&replaced))
@@ -112,7 +112,7 @@ func (s *Store) EndSession(ctx context.Context, idHash [32]byte, with storage.En
 		return false, err
 	}
 	err = s.transition(ctx, "ending a session", func(ctx context.Context, conn *pgx.Conn) error {
-		return batch(ctx, conn, func(b *pgx.Batch) {
+		return s.batch(ctx, conn, func(b *pgx.Batch) {
 			queueEnding(b, idHash, "", with).Exec(found(&ended))
 		})
 	})

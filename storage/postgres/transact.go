@@ -144,9 +144,9 @@ func pause(ctx context.Context, end time.Time, attempt int) error {
 
 // batch runs the statements as one transaction in one round trip. BEGIN and
 // COMMIT are explicit because not every engine makes a pipeline a transaction.
-func batch(ctx context.Context, conn *pgx.Conn, fill func(*pgx.Batch)) error {
+func (s *Store) batch(ctx context.Context, conn *pgx.Conn, fill func(*pgx.Batch)) error {
 	var b pgx.Batch
-	b.Queue("begin")
+	b.Queue(s.begin)
 	fill(&b)
 	b.Queue("commit")
 	return conn.SendBatch(ctx, &b).Close()
