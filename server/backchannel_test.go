@@ -255,6 +255,7 @@ func TestBackchannelReceivers(t *testing.T) {
 				good, bad := newReceiver(t, nil), newReceiver(t, c.answer)
 				var metrics *telemetry.Metrics
 				w := newWorld(t, engine, telling(map[int]*receiver{0: bad, 1: good}), func(c *server.Config) { metrics = c.Metrics })
+				w.clock.freeze() // when it is tried again is up to the test
 				p := w.browser()
 				w.hint(p)
 				w.code(p, w.request("client_id", "other", "redirect_uri", otherCallback))
@@ -404,6 +405,7 @@ func TestBackchannelPrivateAddresses(t *testing.T) {
 				_, port, _ := strings.Cut(strings.TrimPrefix(r.URL, "http://"), ":")
 				c.Clients[0].BackchannelLogoutURI = "http://" + host + ":" + port + "/"
 			})
+			w.clock.freeze() // it is tried once
 			p := w.browser()
 			w.hint(p)
 			w.signOut(p)
@@ -448,6 +450,7 @@ func TestBackchannelDropped(t *testing.T) {
 	db, c := newDatabase(t, "sqlite"), new(clock)
 	r := newReceiver(t, status(http.StatusInternalServerError))
 	w := db.replica(t, c, telling(map[int]*receiver{0: r}))
+	c.freeze() // it is tried once
 	p := w.browser()
 	w.hint(p)
 	w.signOut(p)
