@@ -248,7 +248,7 @@ func rotateFor(b *testing.B, s storage.Store, callers int, now time.Time, over <
 func TestSessionEndsAfterWhoHoldsIt(t *testing.T) {
 	dsn := pgcluster.Schema(t)
 	ours := pgcluster.With(pgcluster.With(dsn, "application_name", "ending"), "default_transaction_isolation", "repeatable read")
-	s := open(t, patient(ours))
+	s := open(t, postgres.Config{DSN: ours})
 	in, now := storagetest.Valid()
 	in.Grant.SID = in.Session.SID
 	if err := storagetest.ErrorOf(s.SignIn(t.Context(), in)); err != nil {
