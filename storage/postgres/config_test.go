@@ -86,9 +86,3 @@ func TestBadConfig(t *testing.T) {
 		}
 	}
 }
-
-func TestIdleConnectionsAreBounded(t *testing.T) {
-	if _, err := postgres.Open(postgres.Config{DSN: "host=a", MaxIdleConns: 1}); err != nil {
-		t.Error(err)
-	}
-}

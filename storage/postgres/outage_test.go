@@ -286,6 +286,38 @@ func TestFullPoolIsUnavailable(t *testing.T) {
 	heals(t, s)
 }
 
+// After many at once, no more connections are kept than the configuration says.
+func TestIdleConnectionsAreBounded(t *testing.T) {
+	const many = 4
+	dsn := pgcluster.Schema(t)
+	s := open(t, postgres.Config{DSN: dsn, MaxIdleConns: 1})
+	release := hold(t, dsn, `LOCK TABLE login_failures IN ACCESS EXCLUSIVE MODE`)
+	var calling sync.WaitGroup
+	for range many {
+		calling.Go(func() {
+			if err := s.RecordLoginFailure(context.Background(), []string{"a"}, time.Unix(0, 0), time.Hour); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	await(t, dsn, fmt.Sprintf(`SELECT count(*) = %d FROM pg_locks WHERE NOT granted AND relation = 'login_failures'::regclass`, many))
+	release()
+	calling.Wait()
+	// Two that come back at once may both stay, until the next one does.
+	for end := time.Now().Add(patience); ; {
+		if _, err := s.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		total, _ := s.Connections()
+		if total == 1 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d connections are kept", total)
+		}
+	}
+}
+
 // A caller that goes away while the database works costs no connection.
 func TestCancellingReachesTheServer(t *testing.T) {
 	dsn := pgcluster.Schema(t)
