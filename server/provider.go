@@ -157,7 +157,7 @@ func (s *Server) newFlow(p *provider, keyring *seal.Keyring, codes *seal.Tokens)
 		RememberDefault: s.cfg.Sessions.RememberDefault,
 		Clients:         s.clients, Store: s.cfg.Store, Connectors: s.cfg.Connectors,
 		Browsers: p.browsers, Limiter: limiter, Keyring: keyring, Codes: codes, Site: s.site,
-		Tickets: keyring.Tokens("arrival", "csu_", flow.ArrivalBytes), Secrets: identity.NewSecrets(keyring),
+		Tickets: keyring.Tokens("arrival", "csu_", flow.ArrivalBytes), Secrets: identity.NewSecrets(keyring), Rechecker: p.rechecker,
 		VerifyIDToken: p.verifyHint,
 		CountLogin:    s.cfg.Metrics.Login,
 		Audit:         s.cfg.Audit,

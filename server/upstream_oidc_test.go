@@ -44,6 +44,8 @@ type federation struct {
 	people   *changing
 	// signOut: who signs out at down is signed out at up.
 	signOut bool
+	// mute: up gives down no refresh token.
+	mute bool
 }
 
 // federate starts both, at one clock.
@@ -95,9 +97,13 @@ func (f *federation) connect(id string) option {
 		if f.signOut {
 			signOutURL = c.Policy.Issuer + "/logout/callback"
 		}
+		scopes := []string{"openid", "profile", "email", "groups"}
+		if !f.mute {
+			scopes = append(scopes, "offline_access")
+		}
 		conn, err := oidc.New(oidc.Config{
 			SignOutURL: signOutURL, Issuer: f.up.issuer, ClientID: "down", CallbackURL: c.Policy.Issuer + "/callback", Groups: true,
-			Scopes: []string{"openid", "profile", "email", "groups", "offline_access"},
+			Scopes: scopes,
 			Client: client, Now: f.clock.now, Logger: c.Logger,
 		})
 		if err != nil {
@@ -170,6 +176,102 @@ func TestOIDCUpstream(t *testing.T) {
 		f.staff()
 		f.clock.advance(5*time.Minute + time.Second)
 		f.down.refresh(a.str("refresh_token")).expect(t, "somebody who is gone upstream", 400, "invalid_grant")
+	})
+}
+
+// Single sign-on gives nobody a code whom a refresh would give nothing.
+func TestOIDCUpstreamSingleSignOn(t *testing.T) {
+	// signIn is a browser in which alice is signed in at down.
+	signIn := func(f *federation, pairs ...string) *person.Person {
+		f.t.Helper()
+		p, page := f.atUp(pairs...)
+		f.down.response(f.down.approve(p, f.down.submit(p, page, "login", alice, "password", alicePassword)))
+		return p
+	}
+	silent := func(f *federation, p *person.Person) url.Values {
+		f.t.Helper()
+		return f.down.response(f.down.get(p, f.down.request("scope", offline, "prompt", "none")))
+	}
+	refused := func(f *federation, p *person.Person, what, want string) {
+		f.t.Helper()
+		if back := silent(f, p); back.Get("error") != want || back.Has("code") {
+			f.t.Errorf("%s: %v, want %s", what, back, want)
+		}
+	}
+	// again: in the browser they are led to the provider, and come back with a code.
+	again := func(f *federation, p *person.Person) {
+		f.t.Helper()
+		page := f.down.get(p, f.down.request("scope", offline))
+		if !strings.HasPrefix(page.URL.String(), f.up.issuer+"/flow/") {
+			f.t.Fatalf("not at the upstream: %d at %s\n%s", page.Status, page.URL, page.Body)
+		}
+		back := f.down.response(f.down.approve(p, f.down.submit(p, page, "login", alice, "password", alicePassword)))
+		if back.Get("code") == "" || silent(f, p).Get("code") == "" {
+			f.t.Errorf("after signing in again: %v", back)
+		}
+	}
+	onEngines(t, func(t *testing.T, engine string) {
+		f := federate(t, engine)
+		f.known()
+		p := signIn(f)
+		f.staff("ops")
+		f.clock.advance(5*time.Minute + time.Second)
+		a := f.down.redeem(silent(f, p).Get("code"))
+		if got := groupsOf(claims(t, a.str("id_token"))); len(got) != 1 || got[0] != "ops" {
+			t.Errorf("after a group was taken away: %v", got)
+		}
+		f.staff()
+		f.clock.advance(5*time.Minute + time.Second)
+		refused(f, p, "somebody who is gone upstream", "login_required")
+		if f.down.signedIn(p) {
+			t.Error("they are signed in")
+		}
+		f.down.refresh(a.str("refresh_token")).expect(t, "and so are their grants", 400, "invalid_grant")
+	})
+	t.Run("gone while a page asks", func(t *testing.T) {
+		t.Parallel()
+		f := federate(t, "sqlite")
+		f.known()
+		p := signIn(f)
+		consent := f.down.get(p, f.down.request("scope", offline, "prompt", "consent"))
+		f.staff()
+		f.clock.advance(5*time.Minute + time.Second)
+		if page := f.down.submit(p, consent, "approval", "approve"); !strings.HasPrefix(page.URL.String(), f.up.issuer+"/flow/") {
+			t.Errorf("%d at %s\n%s", page.Status, page.URL, page.Body)
+		}
+	})
+	t.Run("the upstream is away", func(t *testing.T) {
+		t.Parallel()
+		f := federate(t, "sqlite")
+		f.known()
+		p := signIn(f)
+		f.up.http.Close()
+		f.clock.advance(10 * time.Minute)
+		if back := silent(f, p); back.Get("code") == "" {
+			t.Errorf("for a moment: %v", back)
+		}
+		f.clock.advance(45 * time.Minute)
+		f.down.get(p, f.down.request("scope", offline)) // keeps the session from being idle
+		f.clock.advance(6 * time.Minute)
+		refused(f, p, "for longer than staleIfError", "temporarily_unavailable")
+		p.Leave = f.up.issuer
+		if page := f.down.get(p, f.down.request("scope", offline)); !page.Left {
+			t.Errorf("%d at %s\n%s", page.Status, page.URL, page.Body)
+		}
+	})
+	t.Run("the upstream cannot be asked", func(t *testing.T) {
+		t.Parallel()
+		f := &federation{t: t, clock: new(clock), people: new(changing), mute: true}
+		f.start("sqlite")
+		f.known()
+		p := signIn(f)
+		f.clock.advance(55 * time.Minute)
+		if back := silent(f, p); back.Get("code") == "" {
+			t.Errorf("for a while: %v", back)
+		}
+		f.clock.advance(6 * time.Minute)
+		refused(f, p, "for longer than staleIfError", "login_required")
+		again(f, p)
 	})
 }
 

@@ -31,7 +31,9 @@ func TestRefresh(t *testing.T) {
 	if _, err := c.Refresh(t.Context(), next); !isDenied(err) || errors.Is(err, connector.ErrUpstream) {
 		t.Errorf("after the membership ended: %v", err)
 	}
-	w.Change("octocat", func(a *connectortest.Account) { a.Orgs = []connectortest.Membership{{Org: "octo-org", State: "active", Blocked: true}} })
+	w.Change("octocat", func(a *connectortest.Account) {
+		a.Orgs = []connectortest.Membership{{Org: "octo-org", State: "active", Blocked: true}}
+	})
 	if _, err := c.Refresh(t.Context(), next); !errors.Is(err, connector.ErrUpstream) || errors.Is(err, connector.ErrGone) || !strings.Contains(err.Error(), "access restrictions") {
 		t.Errorf("after the organization restricted apps: %v", err)
 	}

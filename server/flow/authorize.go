@@ -126,6 +126,7 @@ func (f *Flow) next(r *http.Request, v *visit) (oauth.NextStep, error) {
 		Connectors:  f.connectors,
 		LoginSID:    v.st.LoginSID,
 		AccountSID:  v.st.AccountSID,
+		StaleSID:    v.st.StaleSID,
 		ApprovedSID: v.approvedSID,
 		Own:         v.st.Own,
 		Now:         f.now(),

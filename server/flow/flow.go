@@ -23,6 +23,7 @@ import (
 	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/identity"
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/recheck"
 	"github.com/countersign/countersign/server/seal"
 	"github.com/countersign/countersign/server/session"
 	"github.com/countersign/countersign/server/throttle"
@@ -84,9 +85,11 @@ type Config struct {
 	Codes *seal.Tokens
 	// Tickets makes what a browser takes its arrival with.
 	Tickets *seal.Tokens
-	// Secrets seals what connectors want to have when they are asked again.
-	Secrets *identity.Secrets
-	Site    *web.Site
+	// Secrets seals what connectors want to have when they are asked again, and
+	// Rechecker asks them.
+	Secrets   *identity.Secrets
+	Rechecker *recheck.Rechecker
+	Site      *web.Site
 	// VerifyIDToken checks the signature of an id_token of ours, expired or not,
 	// and returns its payload.
 	VerifyIDToken func(token string) ([]byte, error)
@@ -110,7 +113,7 @@ type Flow struct {
 func New(cfg Config) (*Flow, error) {
 	switch {
 	case cfg.Clients == nil, cfg.Store == nil, cfg.Browsers == nil, cfg.Limiter == nil, cfg.Keyring == nil,
-		cfg.Codes == nil, cfg.Tickets == nil, cfg.Secrets == nil, cfg.Site == nil, cfg.VerifyIDToken == nil, cfg.CountLogin == nil, cfg.Now == nil, cfg.Random == nil:
+		cfg.Codes == nil, cfg.Tickets == nil, cfg.Secrets == nil, cfg.Rechecker == nil, cfg.Site == nil, cfg.VerifyIDToken == nil, cfg.CountLogin == nil, cfg.Now == nil, cfg.Random == nil:
 		return nil, errors.New("flow: every field of Config but Audit is required")
 	case len(cfg.Connectors) == 0:
 		return nil, errors.New("flow: there is no connector, nobody could sign in")

@@ -18,6 +18,11 @@ import (
 // issue makes the grant of a signed-in person and answers the client with its
 // code.
 func (f *Flow) issue(w http.ResponseWriter, r *http.Request, v *visit) error {
+	if known, err := f.recheck(r, v); err != nil {
+		return f.refuseFlow(w, r, v, err)
+	} else if !known {
+		return f.advance(w, r, v)
+	}
 	grant, err := f.grant(r, v.st.Request, v.current.Session)
 	if err != nil {
 		return err

@@ -26,9 +26,10 @@ var errNoFlow = errors.New("flow: no such flow in this browser")
 type state struct {
 	Request   oauth.AuthorizeRequest `json:"q"`
 	StartedAt int64                  `json:"b"` // seconds since 1970
-	// LoginSID and AccountSID: see oauth.Situation.
+	// LoginSID, AccountSID and StaleSID: see oauth.Situation.
 	LoginSID   string `json:"l,omitempty"`
 	AccountSID string `json:"k,omitempty"`
+	StaleSID   string `json:"z,omitempty"`
 	// Own: the person is on the way to the account page, and Request is empty.
 	Own bool `json:"w,omitempty"`
 	// Away is where the browser was sent to authenticate, and has not come back
@@ -44,7 +45,7 @@ const markRoom = 44
 // room is kept for the marks to come, so that a request which fits in the
 // beginning still does when the person has signed in.
 func (st state) room() (n int) {
-	for _, mark := range []string{st.LoginSID, st.AccountSID} {
+	for _, mark := range []string{st.LoginSID, st.AccountSID, st.StaleSID} {
 		if mark == "" {
 			n += markRoom
 		}

@@ -50,6 +50,9 @@ type Situation struct {
 	LoginSID string
 	// AccountSID: the person chose to continue with this session.
 	AccountSID string
+	// StaleSID: nobody can say that the person of this session may still come in, but
+	// they themselves, at their connector.
+	StaleSID string
 	// ApprovedSID: the person has just approved, on a page that showed this
 	// session.
 	ApprovedSID string
@@ -107,6 +110,8 @@ func (s Situation) needsLogin(p Policy) string {
 		return "the sign-in does not come from the connector asked for"
 	case s.Request.HintSubject != "" && s.Request.HintSubject != s.subject():
 		return "somebody else is signed in than id_token_hint says"
+	case s.marked(s.StaleSID):
+		return "the connector has to see the person again"
 	case s.justLoggedIn():
 		return ""
 	case !s.shared(p):

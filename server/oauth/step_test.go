@@ -51,6 +51,8 @@ func TestNext(t *testing.T) {
 		nobody     = func(s *oauth.Situation) { s.Session = nil }
 		loggedIn   = func(s *oauth.Situation) { s.LoginSID = "sid-1" }
 		otherLogin = func(s *oauth.Situation) { s.LoginSID = "sid-2" }
+		stale      = func(s *oauth.Situation) { s.StaleSID = "sid-1" }
+		otherStale = func(s *oauth.Situation) { s.StaleSID = "sid-2" }
 		account    = func(s *oauth.Situation) { s.AccountSID = "sid-1" }
 		otherAcct  = func(s *oauth.Situation) { s.AccountSID = "sid-2" }
 		approved   = func(s *oauth.Situation) { s.ApprovedSID = "sid-1" }
@@ -125,6 +127,11 @@ func TestNext(t *testing.T) {
 		{"none, connector not allowed", all(prompt("none"), allowed("github")), 0, oauth.LoginRequired},
 		{"none, another connector asked for", all(prompt("none"), asked("github")), 0, oauth.LoginRequired},
 		{"none, unknown connector asked for", all(prompt("none"), asked("gone")), 0, oauth.LoginRequired},
+		// A connector that has to see the person again.
+		{"stale", stale, choose, ""},
+		{"stale before the sign-in of this flow", all(otherStale, loggedIn), issue, ""},
+		{"stale after the sign-in of this flow", all(stale, loggedIn), choose, ""},
+		{"none, stale", all(prompt("none"), stale), 0, oauth.LoginRequired},
 		// prompt=login: even if the person is signed in.
 		{"login", prompt("login"), choose, ""},
 		{"login, done in this flow", all(prompt("login"), loggedIn), issue, ""},
@@ -292,7 +299,7 @@ func TestNextNeverIssuesTooEarly(t *testing.T) {
 							for _, asked := range []string{"", "ldap", "github"} {
 								for _, consented := range []int{0, 1, 2} {
 									for _, skip := range []*bool{nil, &yes, &no} {
-										for _, marks := range [][3]string{{}, {"sid-1"}, {"", "sid-1"}, {"", "", "sid-1"}, {"sid-1", "sid-1", "sid-1"}, {"sid-2", "sid-2", "sid-2"}} {
+										for _, marks := range [][4]string{{}, {"sid-1"}, {"", "sid-1"}, {"", "", "sid-1"}, {"sid-1", "sid-1", "sid-1", "sid-2"}, {"sid-2", "sid-2", "sid-2", "sid-1"}, {"sid-1", "sid-1", "sid-1", "sid-1"}} {
 											s := signedIn(func(s *oauth.Situation) {
 												s.Request.Prompt, s.Request.MaxAge, s.Request.HintSubject, s.Request.ConnectorID = prompt, maxAge, hint, asked
 												s.Session.SID = sid
@@ -300,7 +307,7 @@ func TestNextNeverIssuesTooEarly(t *testing.T) {
 												s.SessionClients = []storage.Client{{ID: "b", SSOSharedWith: shares}}
 												s.Client.AllowedConnectors, s.Client.SkipApproval = connectors, skip
 												s.Consented, s.WasConsented = [][]string{nil, {"openid"}, {"openid", "email"}}[consented], consented > 0
-												s.LoginSID, s.AccountSID, s.ApprovedSID = marks[0], marks[1], marks[2]
+												s.LoginSID, s.AccountSID, s.ApprovedSID, s.StaleSID = marks[0], marks[1], marks[2], marks[3]
 												if sid == "none" {
 													s.Session = nil
 												}
@@ -352,6 +359,8 @@ func forbids(s oauth.Situation) string {
 		return "another connector was asked for"
 	case s.Request.HintSubject != "" && s.Request.HintSubject != oauth.Subject(s.Session.UserID, s.Session.ConnectorID):
 		return "the hint names somebody else"
+	case is(s.StaleSID):
+		return "the connector was not asked"
 	}
 	if !is(s.LoginSID) {
 		switch {

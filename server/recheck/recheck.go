@@ -1,5 +1,5 @@
 // Package recheck asks connectors again about people who are not there, when a
-// refresh needs to know that they still may.
+// refresh or single sign-on needs to know that they still may.
 //
 // It holds no connection and no transaction while an upstream thinks, asks once
 // for all who wait for the same person, and leaves an upstream alone for a moment
@@ -129,9 +129,9 @@ func (r *Rechecker) Run(ctx context.Context) {
 
 // Fresh makes sure that what is stored of a person may be relied on: it asks
 // their connector if the answer is too old. It returns nil when it may, ErrGone
-// when the person is gone, ErrSignInAgain when nobody can be asked, ctx.Err() when the caller does not wait any longer, and
-// an error that is connector.ErrUpstream or the store's when that cannot be known
-// now.
+// when the person is gone, ErrSignInAgain when nobody can be asked, ctx.Err() when
+// the caller does not wait any longer, and an error that is connector.ErrUpstream or
+// the store's when that cannot be known now.
 func (r *Rechecker) Fresh(ctx context.Context, id storage.Identity) error {
 	s, known := r.cfg.Sources[id.ConnectorID]
 	if !known || !s.Recheck.Due(id.CheckedAt, r.cfg.Now()) {

@@ -22,8 +22,8 @@ type Connector struct {
 	Hidden bool `mapstructure:"hidden"`
 	// EmailDomains choose this connector for a login_hint with such an address.
 	EmailDomains []string `mapstructure:"emailDomains"`
-	// Recheck is how old what the connector said of a person may be when a
-	// refresh token is used; then it is asked again. 0: never. Default: 5m.
+	// Recheck is how old what the connector said of a person may be when a refresh
+	// token or single sign-on is used; then it is asked again. 0: never. Default: 5m.
 	Recheck *time.Duration `mapstructure:"recheck" config:"zero"`
 	// StaleIfError is how old it may be when the connector cannot answer. 0: not
 	// older than recheck. Default: 1h.
