@@ -32,8 +32,10 @@ type Departure struct {
 	State string
 	// LoginHint is who the person probably is; may be empty. It was not checked.
 	LoginHint string
-	// Fresh: the person has to authenticate even if the upstream knows them.
-	Fresh bool
+	// SeenSince, if it is not zero, is since when the upstream must have seen the
+	// person: it is to have them authenticate although it knows them, and what it says
+	// of an earlier time is refused.
+	SeenSince time.Time
 }
 
 // Away is how to send a browser to the upstream: with a GET of URL, or with a

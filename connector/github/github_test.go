@@ -50,7 +50,7 @@ func TestSignIn(t *testing.T) {
 func TestDepart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	away, err := w.connect(orgs(github.Org{Name: "octo-org"})).Depart(t.Context(), connector.Departure{State: "s", LoginHint: "octocat", Fresh: true})
+	away, err := w.connect(orgs(github.Org{Name: "octo-org"})).Depart(t.Context(), connector.Departure{State: "s", LoginHint: "octocat", SeenSince: w.now()})
 	if err != nil || len(away.Kept) != 32 || away.Form != nil {
 		t.Fatalf("%+v, %v", away, err)
 	}

@@ -3,7 +3,6 @@ package oidc
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +26,8 @@ func (c *Connector) Arrive(ctx context.Context, a connector.Arrival) (connector.
 	if err != nil {
 		return connector.Identity{}, err
 	}
-	if n := len(a.Kept); n != secretBytes && n != freshBytes || a.Received != nil {
+	since, ok := upstream.KeptSince(a.Kept, secretBytes)
+	if !ok || a.Received != nil {
 		return connector.Identity{}, fmt.Errorf("%w: there was no such departure", connector.ErrUpstream)
 	}
 	code, err := upstream.Code(a.Query, func(iss string) bool { return c.issued(p, iss) })
@@ -48,11 +48,8 @@ func (c *Connector) Arrive(ctx context.Context, a connector.Arrival) (connector.
 	if subtle.ConstantTimeCompare([]byte(t.Nonce), []byte(s.nonce())) != 1 {
 		return connector.Identity{}, fmt.Errorf("%w: the id_token has another nonce: it was made for another sign-in", connector.ErrUpstream)
 	}
-	if len(a.Kept) == freshBytes {
-		left := time.Unix(int64(binary.BigEndian.Uint64(a.Kept[secretBytes:])), 0)
-		if err := anew(claims, left); err != nil {
-			return connector.Identity{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
-		}
+	if err := seen(claims, since); err != nil {
+		return connector.Identity{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
 	}
 	if t.AccessTokenHash != "" {
 		if err := t.VerifyAccessToken(tokens.AccessToken); err != nil {
@@ -69,12 +66,11 @@ func (c *Connector) Arrive(ctx context.Context, a connector.Arrival) (connector.
 // skew is how far the provider's clock may be from ours.
 const skew = time.Minute
 
-// anew checks that a person who had to authenticate anew did (OpenID Connect Core 1.0
-// section 3.1.3.7, 13), as far as the provider says: the request went through their
-// browser, and may have been changed there.
-func anew(claims map[string]any, left time.Time) error {
+// seen checks that a person who had to authenticate anew did (OpenID Connect Core 1.0
+// section 3.1.3.7, 13), as far as the provider says.
+func seen(claims map[string]any, since time.Time) error {
 	at, said := claims["auth_time"].(float64)
-	if said && at < float64(left.Add(-skew).Unix()) {
+	if said && !since.IsZero() && at < float64(since.Add(-skew).Unix()) {
 		return fmt.Errorf("the person had to authenticate anew, and did not since %s", time.Unix(int64(at), 0).UTC().Format(time.RFC3339))
 	}
 	return nil

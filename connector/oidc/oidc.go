@@ -13,7 +13,6 @@ package oidc
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -26,6 +25,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/connector/upstream"
 )
 
 // Config is what New needs. Issuer, ClientID, CallbackURL, Client, Now and Logger
@@ -191,7 +191,7 @@ func (c *Connector) Depart(_ context.Context, d connector.Departure) (connector.
 		oauth2.S256ChallengeOption(s.verifier()), oauth2.SetAuthURLParam("nonce", s.nonce()),
 	}
 	for name, value := range map[string]string{
-		"acr_values": strings.Join(c.cfg.ACRValues, " "), "prompt": c.prompt(d.Fresh), "login_hint": d.LoginHint,
+		"acr_values": strings.Join(c.cfg.ACRValues, " "), "prompt": c.prompt(!d.SeenSince.IsZero()), "login_hint": d.LoginHint,
 	} {
 		if value != "" {
 			options = append(options, oauth2.SetAuthURLParam(name, value))
@@ -200,11 +200,7 @@ func (c *Connector) Depart(_ context.Context, d connector.Departure) (connector.
 	if c.cfg.Issuer == google { // Google has no offline_access
 		options = append(options, oauth2.AccessTypeOffline)
 	}
-	kept := []byte(s)
-	if d.Fresh {
-		kept = binary.BigEndian.AppendUint64(kept, uint64(c.cfg.Now().Unix()))
-	}
-	return connector.Away{URL: c.oauth2(p).AuthCodeURL(d.State, options...), Kept: kept}, nil
+	return connector.Away{URL: c.oauth2(p).AuthCodeURL(d.State, options...), Kept: upstream.KeepSince(s, d.SeenSince)}, nil
 }
 
 // prompt asks for a sign-in where the relying party did.

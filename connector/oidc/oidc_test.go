@@ -22,7 +22,7 @@ func TestDepart(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
 	c := p.connect(func(c *oidc.Config) { c.ACRValues, c.Prompt = []string{"mfa", "pwd"}, "consent" })
-	away, err := c.Depart(t.Context(), connector.Departure{State: "flow", LoginHint: "jane@x", Fresh: true})
+	away, err := c.Depart(t.Context(), connector.Departure{State: "flow", LoginHint: "jane@x", SeenSince: p.clock()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -401,18 +401,20 @@ func TestFresh(t *testing.T) {
 	p := newProvider(t)
 	c := p.connect()
 	for name, tt := range map[string]struct {
-		fresh    bool
+		since    time.Time
 		authTime any
 		want     error
 	}{
-		"an hour ago":             {true, p.clock().Add(-time.Hour).Unix(), connector.ErrUpstream},
-		"in 1970":                 {true, 0, connector.ErrUpstream},
-		"just now":                {true, p.clock().Unix(), nil},
-		"by a clock that is late": {true, p.clock().Add(-50 * time.Second).Unix(), nil},
-		"not said":                {true, nil, nil},
-		"nobody wants it":         {false, p.clock().Add(-time.Hour).Unix(), nil},
+		"an hour ago":             {p.clock(), p.clock().Add(-time.Hour).Unix(), connector.ErrUpstream},
+		"in 1970":                 {p.clock(), 0, connector.ErrUpstream},
+		"just now":                {p.clock(), p.clock().Unix(), nil},
+		"by a clock that is late": {p.clock(), p.clock().Add(-50 * time.Second).Unix(), nil},
+		"not said":                {p.clock(), nil, nil},
+		"nobody wants it":         {time.Time{}, p.clock().Add(-time.Hour).Unix(), nil},
+		"young enough":            {p.clock().Add(-time.Hour), p.clock().Add(-time.Hour).Unix(), nil},
+		"too old":                 {p.clock().Add(-time.Hour), p.clock().Add(-2 * time.Hour).Unix(), connector.ErrUpstream},
 	} {
-		away := p.departFor(c, connector.Departure{State: "flow", Fresh: tt.fresh})
+		away := p.departFor(c, connector.Departure{State: "flow", SeenSince: tt.since})
 		if p.claims["auth_time"] = tt.authTime; tt.authTime == nil {
 			delete(p.claims, "auth_time")
 		}

@@ -12,12 +12,7 @@ import (
 // of which nonce and code_verifier are made.
 type secrets []byte
 
-// A departure is the secrets and, where the person has to authenticate anew, the time
-// after which they must have.
-const (
-	secretBytes = 32
-	freshBytes  = secretBytes + 8
-)
+const secretBytes = 32
 
 func newSecrets() (secrets, error) {
 	s := make(secrets, secretBytes)

@@ -3,17 +3,16 @@ package saml
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	crewjam "github.com/crewjam/saml"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/connector/upstream"
 )
 
 // methods are classes of authentication as authentication methods (RFC 8176).
@@ -26,7 +25,8 @@ var methods = map[string][]string{
 
 // Arrive implements connector.RedirectConnector.
 func (c *Connector) Arrive(_ context.Context, arrival connector.Arrival) (connector.Identity, error) {
-	if n := len(arrival.Kept); n != idBytes && n != freshBytes || arrival.Received == nil {
+	since, ok := upstream.KeptSince(arrival.Kept, idBytes)
+	if !ok || arrival.Received == nil {
 		return connector.Identity{}, fmt.Errorf("%w: there was no such departure", connector.ErrUpstream)
 	}
 	var a assertion
@@ -37,11 +37,8 @@ func (c *Connector) Arrive(_ context.Context, arrival connector.Arrival) (connec
 	if subtle.ConstantTimeCompare([]byte(a.InResponseTo), []byte(requestID(arrival.Kept))) != 1 {
 		return connector.Identity{}, fmt.Errorf("%w: its response is to another request", connector.ErrUpstream)
 	}
-	if len(arrival.Kept) == freshBytes {
-		left := time.Unix(int64(binary.BigEndian.Uint64(arrival.Kept[idBytes:])), 0)
-		if a.AuthnInstant.Before(left.Add(-skew)) {
-			return connector.Identity{}, fmt.Errorf("%w: the person had to authenticate anew, and did not since %s", connector.ErrUpstream, a.AuthnInstant)
-		}
+	if !since.IsZero() && a.AuthnInstant.Before(since.Add(-skew)) {
+		return connector.Identity{}, fmt.Errorf("%w: the person had to authenticate anew, and did not since %s", connector.ErrUpstream, a.AuthnInstant)
 	}
 	who, err := c.cfg.Attributes.identity(a)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -20,14 +19,11 @@ import (
 	dsig "github.com/russellhaering/goxmldsig"
 
 	"github.com/countersign/countersign/connector"
+	"github.com/countersign/countersign/connector/upstream"
 )
 
-// A departure is the random part of the request's ID and, where the person has to
-// authenticate anew, the time after which they must have.
-const (
-	idBytes    = 20
-	freshBytes = idBytes + 8
-)
+// idBytes is the size of what a departure keeps: the random part of the request's ID.
+const idBytes = 20
 
 // requestID is the ID of a departure's request.
 func requestID(kept []byte) string { return "id-" + hex.EncodeToString(kept[:idBytes]) }
@@ -38,20 +34,16 @@ func (c *Connector) Depart(_ context.Context, d connector.Departure) (connector.
 	if err != nil {
 		return connector.Away{}, fmt.Errorf("%w: %w", connector.ErrUpstream, err)
 	}
-	kept := make([]byte, idBytes, freshBytes)
+	kept := make([]byte, idBytes)
 	if _, err := io.ReadFull(c.cfg.Random, kept); err != nil {
 		return connector.Away{}, fmt.Errorf("making the id of a request: %w", err)
 	}
-	now := c.cfg.Now().UTC()
-	if d.Fresh {
-		kept = binary.BigEndian.AppendUint64(kept, uint64(now.Unix()))
-	}
-	request := c.request(p, requestID(kept), d.Fresh, now)
+	request := c.request(p, requestID(kept), !d.SeenSince.IsZero(), c.cfg.Now().UTC())
 	away, err := c.send(message{parameter: samlRequest, binding: p.binding, to: p.ssoURL, root: request, state: d.State})
 	if err != nil {
 		return connector.Away{}, fmt.Errorf("%w: making the request: %w", connector.ErrUpstream, err)
 	}
-	away.Kept = kept
+	away.Kept = upstream.KeepSince(kept, d.SeenSince)
 	return away, nil
 }
 

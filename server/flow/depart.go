@@ -35,7 +35,7 @@ func (f *Flow) depart(w http.ResponseWriter, r *http.Request, v *visit, c *Conne
 	to, err := c.Redirect.Depart(ctx, connector.Departure{
 		State:     v.id,
 		LoginHint: v.st.Request.LoginHint,
-		Fresh:     v.st.Request.WantsFreshLogin(),
+		SeenSince: v.st.Request.SeenSince(f.now()),
 	})
 	if err == nil && len(to.Kept) > connector.MaxKept {
 		err = fmt.Errorf("%w: it wants %d bytes kept, more than %d", connector.ErrUpstream, len(to.Kept), connector.MaxKept)

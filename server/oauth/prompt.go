@@ -31,12 +31,17 @@ func parsePrompt(prompt string) ([]string, *Error) {
 	return values, nil
 }
 
-// WantsFreshLogin reports that, where a sign-in is due, the upstream's own memory of
-// the person must not do: they have to be seen again (OpenID Connect Core 1.0 section
-// 3.1.2.1, prompt and max_age). How old that memory is nobody here knows, and
-// auth_time will say now.
-func (r AuthorizeRequest) WantsFreshLogin() bool {
-	return r.HasPrompt(PromptLogin) || r.MaxAge != nil
+// SeenSince is since when the upstream must have seen a person who signs in at now:
+// its own memory of them may be older than the request allows (OpenID Connect Core 1.0
+// section 3.1.2.1, prompt and max_age). Zero: any memory will do.
+func (r AuthorizeRequest) SeenSince(now time.Time) time.Time {
+	switch {
+	case r.HasPrompt(PromptLogin):
+		return now
+	case r.MaxAge != nil:
+		return now.Add(-*r.MaxAge)
+	}
+	return time.Time{}
 }
 
 // parseMaxAge returns nil when max_age was not given. It is a count of seconds;

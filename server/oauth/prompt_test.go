@@ -101,3 +101,25 @@ func TestMaxAge(t *testing.T) {
 		}
 	}
 }
+
+// OpenID Connect Core 1.0 section 3.1.2.1: how old an upstream's memory may be.
+func TestSeenSince(t *testing.T) {
+	hour, zero := time.Hour, time.Duration(0)
+	for _, test := range []struct {
+		prompt []string
+		maxAge *time.Duration
+		want   time.Time
+	}{
+		{nil, nil, time.Time{}},
+		{[]string{"consent", "select_account"}, nil, time.Time{}},
+		{[]string{"consent", "login"}, nil, now},
+		{[]string{"login"}, &hour, now},
+		{nil, &zero, now},
+		{nil, &hour, now.Add(-time.Hour)},
+	} {
+		r := oauth.AuthorizeRequest{Prompt: test.prompt, MaxAge: test.maxAge}
+		if got := r.SeenSince(now); !got.Equal(test.want) || got.IsZero() != test.want.IsZero() {
+			t.Errorf("%+v: %s", r, got)
+		}
+	}
+}
