@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -190,15 +191,33 @@ func describe(text []byte, issuer, binding string) (*provider, error) {
 	return p, p.check()
 }
 
+// unmarshal is xml.Unmarshal without cacheDuration, which is of no use to us: the
+// library takes that of groups and roles for a number, and fails.
+func unmarshal(text []byte, into any) error {
+	return xml.NewTokenDecoder(uncached{xml.NewDecoder(bytes.NewReader(text))}).Decode(into)
+}
+
+type uncached struct{ of *xml.Decoder }
+
+// Token implements xml.TokenReader.
+func (u uncached) Token() (xml.Token, error) {
+	token, err := u.of.RawToken()
+	if start, ok := token.(xml.StartElement); ok {
+		start.Attr = slices.DeleteFunc(start.Attr, func(a xml.Attr) bool { return a.Name.Local == "cacheDuration" })
+		token = start
+	}
+	return token, err
+}
+
 // entities are those of an EntityDescriptor or of EntitiesDescriptors.
 func entities(text []byte) ([]crewjam.EntityDescriptor, error) {
 	var one crewjam.EntityDescriptor
-	oneErr := xml.Unmarshal(text, &one)
+	oneErr := unmarshal(text, &one)
 	if oneErr == nil {
 		return []crewjam.EntityDescriptor{one}, nil
 	}
 	var many crewjam.EntitiesDescriptor
-	if err := xml.Unmarshal(text, &many); err != nil {
+	if err := unmarshal(text, &many); err != nil {
 		return nil, oneErr
 	}
 	return contained(many, time.Time{}), nil

@@ -427,7 +427,9 @@ func TestMetadataOfTheProvider(t *testing.T) {
 		{"the group around is over", group(past, group(future, strings.Replace(of(first), "entityID", future+"entityID", 1))), false, true},
 		{"the role is over", strings.Replace(of(first), "<IDPSSODescriptor ", "<IDPSSODescriptor "+past, 1), false, true},
 		{"among others", group("", strings.ReplaceAll(of(second), issuer, "https://evil.example")+of(first)), true, false},
-		{"far inside", group(future, group(future, group(future, of(second)))), false, true},
+		{"with times to keep them", group(`cacheDuration="PT1H" `, strings.NewReplacer("<IDPSSODescriptor ", `<IDPSSODescriptor cacheDuration="P1D" `,
+			"entityID", `cacheDuration="PT5M" entityID`).Replace(of(second))), false, true},
+		{"far inside", group(future, group(future, group(future, of(first)))), true, false},
 	}
 	for _, s := range steps {
 		serve(s.body)
