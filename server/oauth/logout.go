@@ -128,7 +128,7 @@ const maxLogoutState = 2048
 // signing out of a client: it is one of those registered, letter by letter. There
 // is no exception for loopback ports.
 func MatchPostLogoutRedirectURI(client storage.Client, uri string) bool {
-	return uri != "" && len(uri) <= maxRedirectURI && slices.Contains(client.PostLogoutRedirectURIs, uri)
+	return uri != "" && len(uri) <= MaxRedirectURI && slices.Contains(client.PostLogoutRedirectURIs, uri)
 }
 
 // LogoutStep is what a logout request leads to.

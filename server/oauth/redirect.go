@@ -22,7 +22,7 @@ import (
 // interface: then only programs on the person's own machine can be reached. It
 // may use no query, which could hold a second code, state or iss.
 func MatchRedirectURI(client storage.Client, uri string) bool {
-	if uri == "" || len(uri) > maxRedirectURI || strings.Contains(uri, "#") { // RFC 6749 section 3.1.2: no fragment
+	if uri == "" || len(uri) > MaxRedirectURI || strings.Contains(uri, "#") { // RFC 6749 section 3.1.2: no fragment
 		return false
 	}
 	if slices.Contains(client.RedirectURIs, uri) {
@@ -41,8 +41,9 @@ func MatchRedirectURI(client storage.Client, uri string) bool {
 	})
 }
 
-// maxRedirectURI bounds what is kept of a request. No registered URI is longer.
-const maxRedirectURI = 2048
+// MaxRedirectURI is the most bytes of a URI that people can be sent to: it bounds what
+// is kept of a request.
+const MaxRedirectURI = 2048
 
 // loopback is an http loopback URI without its port. The rest (path and query)
 // is kept as it was written.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/countersign/countersign/server/oauth"
 	"github.com/countersign/countersign/server/web"
 )
 
@@ -21,6 +22,8 @@ func (c *checker) redirectURI(path, uri string) {
 		c.problem(path, "is empty: fill it in, or remove it")
 	case err != nil || !printable(uri) || strings.ContainsAny(uri, " \\"):
 		c.problem(path, "is no URI: write it as the client sends it")
+	case len(uri) > oauth.MaxRedirectURI:
+		c.problem(path, "has %d bytes, more than %d", len(uri), oauth.MaxRedirectURI)
 	case uri == "/device/callback":
 		c.problem(path, "is known from Dex, but not supported by this version: there is no device flow yet; remove it")
 	case uri == "urn:ietf:wg:oauth:2.0:oob":
