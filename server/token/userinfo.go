@@ -2,7 +2,6 @@ package token
 
 import (
 	"errors"
-	"mime"
 	"net/http"
 	"net/url"
 
@@ -40,8 +39,7 @@ func bearerForms(r *http.Request) (form, query url.Values, err error) {
 	if query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
 		return nil, nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the query is malformed"}
 	}
-	t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if r.Method == http.MethodPost && t == "application/x-www-form-urlencoded" {
+	if r.Method == http.MethodPost && isForm(r.Header.Get("Content-Type")) {
 		form, err = Form(r)
 	}
 	return form, query, err
