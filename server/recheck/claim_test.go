@@ -315,7 +315,7 @@ func TestNobodyWaitsForWhoCannotBeAsked(t *testing.T) {
 	_, person := w.signIn("oidc", "jane")
 	replicas := make([]*recheck.Rechecker, 2)
 	for i := range replicas {
-		replicas[i] = w.rechecker(map[string]connector.Refresher{"oidc": mute{}}, func(c *recheck.Config) { c.Timeout = 300 * time.Millisecond })
+		replicas[i] = w.rechecker(map[string]connector.Refresher{"oidc": mute{}})
 	}
 	for _, test := range []struct {
 		wait time.Duration
