@@ -88,6 +88,7 @@ func (s *Server) routes() []route {
 		{"POST", pathCallback, inFlow((*flow.Flow).Posted), forPeople, upstreams},
 		{"POST", pathCallback + "/{connector}", inFlow((*flow.Flow).Posted), forPeople, upstreams},
 		{"GET", stepArrive, inFlow((*flow.Flow).Arrive), forPeople, open},
+		{"GET", stepArrive + "/{connector}", inFlow((*flow.Flow).Arrive), forPeople, open},
 		{"GET", pathSAMLMetadata, inFlow((*flow.Flow).Metadata), forPeople, open},
 
 		{"POST", oauth.PathToken, atToken((*token.Endpoint).Token), forClients, scripts},

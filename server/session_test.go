@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -297,25 +298,46 @@ func TestSharedSignOn(t *testing.T) {
 	})
 }
 
-// The forms of a flow are ours alone: http.CrossOriginProtection.
+// The forms of a flow are ours alone: http.CrossOriginProtection. Nobody is signed in,
+// chosen or said yes for by another site's.
 func TestForeignForms(t *testing.T) {
 	w := newWorld(t, "sqlite")
 	p := w.browser()
-	page := w.get(p, w.request())
-	for name, header := range map[string]http.Header{
-		"another site":                {"Sec-Fetch-Site": {"cross-site"}},
-		"another host of our site":    {"Sec-Fetch-Site": {"same-site"}},
-		"an old browser":              {"Origin": {"https://evil.example"}},
-		"a sandboxed frame":           {"Origin": {"null"}, "Sec-Fetch-Site": {"cross-site"}},
-		"another port of our machine": {"Origin": {"http://127.0.0.1:1"}},
+	for _, step := range []struct {
+		at    string // the page with the form
+		form  []string
+		leads string // where our own leads to
+	}{
+		{"/login/staff", []string{"login", alice, "password", alicePassword}, "/consent"},
+		{"/account", []string{"account", "continue"}, "/consent"},
+		{"/consent", []string{"approval", "approve"}, "/callback"},
 	} {
-		p.Header = header
-		if got := w.submit(p, page, "login", alice, "password", alicePassword); got.Status != http.StatusForbidden {
-			t.Errorf("%s: status %d", name, got.Status)
+		page := w.get(p, w.request("prompt", "select_account consent"))
+		if step.at == "/login/staff" {
+			page = w.get(p, flowOf(page)+step.at)
+		} else if step.at == "/consent" {
+			page = w.submit(p, page, "account", "continue")
 		}
-	}
-	p.Header = http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {w.issuer[:len(w.issuer)-len("/dex")]}}
-	if got := w.submit(p, page, "login", alice, "password", alicePassword); !strings.HasSuffix(got.URL.Path, "/consent") {
-		t.Errorf("our own form: %d at %s", got.Status, got.URL)
+		if !strings.HasSuffix(page.URL.Path, step.at) {
+			t.Fatalf("at %s, want %s", page.URL, step.at)
+		}
+		before := w.rows()
+		for name, header := range map[string]http.Header{
+			"another site":                {"Sec-Fetch-Site": {"cross-site"}},
+			"another host of our site":    {"Sec-Fetch-Site": {"same-site"}},
+			"an old browser":              {"Origin": {"https://evil.example"}},
+			"a sandboxed frame":           {"Origin": {"null"}, "Sec-Fetch-Site": {"cross-site"}},
+			"another port of our machine": {"Origin": {"http://127.0.0.1:1"}},
+		} {
+			p.Header = header
+			if got := w.submit(p, page, step.form...); got.Status != http.StatusForbidden || !maps.Equal(w.rows(), before) {
+				t.Errorf("%s, %s: %d at %s, rows %v", step.at, name, got.Status, got.URL, w.rows())
+			}
+		}
+		p.Header = http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {w.issuer[:len(w.issuer)-len("/dex")]}}
+		if got := w.submit(p, page, step.form...); !strings.HasSuffix(got.URL.Path, step.leads) {
+			t.Errorf("%s, our own form: %d at %s", step.at, got.Status, got.URL)
+		}
+		p.Header = nil
 	}
 }

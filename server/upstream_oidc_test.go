@@ -337,7 +337,11 @@ func TestOIDCUpstreamNeverThere(t *testing.T) {
 
 // The ways back that are not one's own, or not of this time.
 func TestOIDCArrivals(t *testing.T) {
-	f := federate(t, "sqlite")
+	f := federate(t, "sqlite", func(c *server.Config) {
+		other := c.Connectors[0]
+		other.ID, other.Hidden = "other", true
+		c.Connectors = append(c.Connectors, other)
+	})
 	f.known()
 	// back is the way back of a person who has signed in upstream: the address of
 	// down's callback, not visited yet.
@@ -415,6 +419,25 @@ func TestOIDCArrivals(t *testing.T) {
 			}
 		})
 	}
+	// RFC 9700 section 4.4.2.2: a connector's own address is for its answers only.
+	at := func(u *url.URL, connectorID string) string {
+		own := *u
+		own.Path += "/" + connectorID
+		return own.String()
+	}
+	t.Run("the address of another connector", func(t *testing.T) {
+		p, page := f.atUp()
+		address := back(p, page)
+		refused(t, p, at(address, "nobody"), 400)
+		refused(t, p, at(address, "other"), 502)
+	})
+	t.Run("the connector's own address", func(t *testing.T) {
+		p, page := f.atUp()
+		address := back(p, page)
+		if page = f.down.approve(p, f.down.get(p, at(address, "partner"))); page.Header.Get("X-Client") == "" {
+			t.Errorf("%d at %s\n%s", page.Status, page.URL, page.Body)
+		}
+	})
 	t.Run("turned back", func(t *testing.T) {
 		p, page := f.atUp()
 		page = refused(t, p, with(back(p, page), "error", "access_denied", "code", ""), 403)

@@ -41,9 +41,9 @@ const (
 	paramTurnedBack = "turned_back"
 )
 
-// Callback is where upstreams send browsers back to: GET /callback. The flow's
-// cookie is sent only under the flow's own path, so a browser that did not begin
-// this flow ends here.
+// Callback is where upstreams send browsers back to: GET /callback and
+// /callback/{connector}. The flow's cookie is sent only under the flow's own path,
+// so a browser that did not begin this flow ends here.
 func (f *Flow) Callback(w http.ResponseWriter, r *http.Request) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -53,7 +53,14 @@ func (f *Flow) Callback(w http.ResponseWriter, r *http.Request) error {
 	if !ok || query.Has(paramTicket) {
 		return f.lost(w, r, errNoState)
 	}
-	f.seeOther(w, f.path(id, "callback")+"?"+r.URL.RawQuery)
+	at := "callback"
+	if named := r.PathValue("connector"); named != "" {
+		if f.connector(named) == nil {
+			return f.lost(w, r, errNoState)
+		}
+		at += "/" + url.PathEscape(named)
+	}
+	f.seeOther(w, f.path(id, at)+"?"+r.URL.RawQuery)
 	return nil
 }
 
@@ -152,7 +159,8 @@ func (f *Flow) keep(ctx context.Context, c *Connector, receipt connector.Receipt
 	return f.cfg.Tickets.Make(a.ID[:]), nil
 }
 
-// Arrive signs in whom an upstream has sent back: GET /flow/{flow}/callback.
+// Arrive signs in whom an upstream has sent back: GET /flow/{flow}/callback and
+// /flow/{flow}/callback/{connector}.
 func (f *Flow) Arrive(w http.ResponseWriter, r *http.Request) error {
 	v, err := f.visit(r)
 	if err != nil {
@@ -180,6 +188,11 @@ func (f *Flow) Arrive(w http.ResponseWriter, r *http.Request) error {
 
 // arrive asks the connector who has arrived.
 func (f *Flow) arrive(r *http.Request, c *Connector, kept []byte) (who connector.Identity, err error) {
+	// RFC 9700 section 4.4.2.2: a connector with an address of its own is answered
+	// there. Another one that leads people on to its provider (mix-up) gets no code.
+	if at := r.PathValue("connector"); at != "" && at != c.ID {
+		return who, fmt.Errorf("%w: the answer came to the address of connector %s", connector.ErrUpstream, at)
+	}
 	a := connector.Arrival{Kept: kept, Query: r.URL.Query()}
 	if ticket := a.Query.Get(paramTicket); ticket != "" {
 		if a.Received, err = f.take(r, c, ticket); err != nil {

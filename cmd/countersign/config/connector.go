@@ -134,7 +134,7 @@ func (c *checker) connector(path string, conn *Connector, ids, domains unique) {
 		c.oidc(path+".config", conn)
 	}
 	if conn.GitHub != nil {
-		c.github(path+".config", conn.GitHub)
+		c.github(path+".config", conn)
 	}
 	if conn.SAML != nil {
 		c.saml(path, conn)

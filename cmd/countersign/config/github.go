@@ -45,10 +45,11 @@ type GitHubOrg struct {
 	Teams []string `mapstructure:"teams"`
 }
 
-func (c *checker) github(path string, g *GitHub) {
+func (c *checker) github(path string, conn *Connector) {
+	g := conn.GitHub
 	c.required(path+".clientID", g.ClientID, "write the client ID of the app at GitHub")
 	c.required(path+".clientSecret", g.ClientSecret, "write the client secret of the app at GitHub")
-	g.RedirectURI = c.redirectBack(path+".redirectURI", g.RedirectURI)
+	g.RedirectURI = c.redirectBack(path+".redirectURI", g.RedirectURI, conn.ID)
 	g.TeamNameField = orElse(g.TeamNameField, "name")
 	c.oneOf(path+".teamNameField", g.TeamNameField, "name", "slug", "both")
 	c.notEmpty(path+".org", g.Org)

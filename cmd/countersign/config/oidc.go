@@ -112,7 +112,7 @@ func (c *checker) oidc(path string, conn *Connector) {
 	}
 	c.required(path+".clientID", o.ClientID, "write the id that the provider knows this server by")
 	c.notEmpty(path+".clientSecret", o.ClientSecret)
-	o.RedirectURI = c.redirectBack(path+".redirectURI", o.RedirectURI)
+	o.RedirectURI = c.redirectBack(path+".redirectURI", o.RedirectURI, conn.ID)
 	c.oneOf(path+".pkceChallenge", orElse(o.PKCEChallenge, "S256"), "S256")
 	for _, prompt := range strings.Fields(o.PromptType) {
 		c.oneOf(path+".promptType", prompt, "none", "login", "consent", "select_account")
@@ -147,8 +147,9 @@ func (c *checker) claimModifications(path string, m *ClaimModifications) {
 	}
 }
 
-// redirectBack is where an upstream sends people back to.
-func (c *checker) redirectBack(path, uri string) string {
+// redirectBack is where the upstream of a connector sends people back to: the
+// address of all, or its own.
+func (c *checker) redirectBack(path, uri, id string) string {
 	if uri == "" {
 		c.notEmpty(path, uri)
 		return strings.TrimSuffix(c.cfg.Issuer, "/") + "/callback"
@@ -159,7 +160,7 @@ func (c *checker) redirectBack(path, uri string) string {
 		return uri // the issuer's problem is reported already
 	}
 	back := issuer.Path + "/callback"
-	if got.Scheme != issuer.Scheme || got.Host != issuer.Host || got.Path != back && !strings.HasPrefix(got.Path, back+"/") || got.RawQuery != "" || got.Fragment != "" {
+	if got.Scheme != issuer.Scheme || got.Host != issuer.Host || got.Path != back && got.Path != back+"/"+id || got.RawQuery != "" || got.Fragment != "" {
 		c.problem(path, "is %q, where nobody would come back to us: write %s, or remove the key", clip(uri), strings.TrimSuffix(c.cfg.Issuer, "/")+"/callback")
 	}
 	return uri

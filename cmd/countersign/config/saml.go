@@ -87,7 +87,7 @@ func (c *checker) saml(parent string, conn *Connector) {
 		s.MaxAge = DefaultMaxAge
 	}
 	c.lifetime(path+".maxAge", s.MaxAge, time.Minute, 30*24*time.Hour)
-	s.RedirectURI = c.redirectBack(path+".redirectURI", s.RedirectURI)
+	s.RedirectURI = c.redirectBack(path+".redirectURI", s.RedirectURI, conn.ID)
 	c.oneOf(path+".binding", s.Binding, "redirect", "post")
 	if s.NameIDPolicyFormat == "" && !c.given(path+".nameIDPolicyFormat") {
 		s.NameIDPolicyFormat = "persistent"
