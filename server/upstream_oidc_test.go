@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -293,6 +294,42 @@ func TestOIDCUpstreamMaxAge(t *testing.T) {
 		t.Fatalf("too old: %d at %s", page.Status, page.URL)
 	}
 	f.down.response(f.down.approve(p, f.down.submit(p, page, "login", alice, "password", alicePassword)))
+}
+
+// Who wants another account than the one that the upstream knows them by, or was not
+// let in with it, is asked there who they are: it would say the same for ever.
+func TestOIDCUpstreamAnotherAccount(t *testing.T) {
+	t.Parallel()
+	f := federate(t, "sqlite", func(c *server.Config) {
+		c.Connectors[0].Accept = func(who connector.Identity) (connector.Identity, error) {
+			if who.Email == alice {
+				return who, &connector.DeniedError{Message: "not her"}
+			}
+			return who, nil
+		}
+	})
+	f.known()
+	asBob := func(p *person.Person, page *person.Page) {
+		t.Helper()
+		if !strings.HasPrefix(page.URL.String(), f.up.issuer+"/flow/") {
+			t.Fatalf("not asked at the upstream: %d at %s\n%s", page.Status, page.URL, page.Body)
+		}
+		page = f.down.approve(p, f.down.submit(p, page, "login", bob, "password", bobPassword))
+		a := f.down.redeem(f.down.response(page).Get("code"))
+		if got := claims(t, a.str("id_token"))["email"]; got != bob {
+			t.Errorf("signed in as %v", got)
+		}
+	}
+	p, page := f.atUp()
+	page = f.down.submit(p, page, "login", alice, "password", alicePassword)
+	again := slices.IndexFunc(page.Links(), func(link string) bool { return strings.HasSuffix(link, "/login/partner") })
+	if page.Status != http.StatusForbidden || again < 0 {
+		t.Fatalf("somebody who may not come in: %d at %s\n%s", page.Status, page.URL, page.Body)
+	}
+	asBob(p, f.down.get(p, page.Links()[again]))
+
+	page = f.down.get(p, f.down.request("scope", offline, "prompt", "select_account"))
+	asBob(p, f.down.submit(p, page, "account", "other"))
 }
 
 // While the upstream is away people keep working, for staleIfError.

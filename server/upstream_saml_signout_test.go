@@ -255,6 +255,25 @@ func TestSAMLProviderSignsOutPosted(t *testing.T) {
 	}
 }
 
+// Where the provider takes no answer, the browser stays here, and learns whether it is
+// signed out itself: it may have brought a request that means somebody else.
+func TestSAMLProviderSignsOutUnanswered(t *testing.T) {
+	t.Parallel()
+	f := employSLO(t, "sqlite", "SOAP", "")
+	p, _ := f.signInThere()
+	namesake := f.browser()
+	login := f.get(namesake, f.request("connector_id", "local"))
+	f.response(f.approve(namesake, f.submit(namesake, login, "login", alice, "password", alicePassword)))
+	page := f.get(namesake, f.ends(samltest.Logout{ID: "_1", NameID: "jane-1"}))
+	if !asks(page) || strings.Contains(page.Body, "You are signed out") || f.signedIn(p) || !f.signedIn(namesake) {
+		t.Errorf("somebody else: %d at %s\n%s", page.Status, page.URL, page.Body)
+	}
+	p, _ = f.signInThere()
+	if page := f.get(p, f.ends(samltest.Logout{ID: "_2", NameID: "jane-1"})); !strings.Contains(page.Body, "You are signed out") || f.signedIn(p) {
+		t.Errorf("whom it means: %d at %s\n%s", page.Status, page.URL, page.Body)
+	}
+}
+
 // What ends with a session does, the clients are to be told, and the audit says who
 // wanted it: in the browser that brings the request, and in another.
 func TestSAMLProviderSignsOutAll(t *testing.T) {

@@ -178,6 +178,7 @@ func (f *Flow) Arrive(w http.ResponseWriter, r *http.Request) error {
 	v.st.Away = nil
 	who, err := f.arrive(r, c, left.Kept)
 	if err != nil {
+		_, v.st.Another = errors.AsType[*connector.DeniedError](err)
 		if carried := f.carry(w, v.id, v.st, f.cfg.Lifetime); carried != nil {
 			return carried
 		}

@@ -168,7 +168,7 @@ func (f *Flow) signedIn(w http.ResponseWriter, r *http.Request, v *visit, c *Con
 		return f.loginFailed(w, r, v, c, a)
 	}
 	previous := v.current
-	v.st.LoginSID, v.st.StaleSID = s.SID, "" // the connector has seen them
+	v.st.LoginSID, v.st.StaleSID, v.st.Another = s.SID, "", false // the connector has seen them
 	v.current = &session.Current{Session: s, Identity: known}
 	next, nextErr := f.next(r, v)
 	if nextErr != nil && oauth.CodeOf(nextErr) == oauth.ServerError {

@@ -30,6 +30,9 @@ type state struct {
 	LoginSID   string `json:"l,omitempty"`
 	AccountSID string `json:"k,omitempty"`
 	StaleSID   string `json:"z,omitempty"`
+	// Another: the account that the upstream would take the person for is not the one
+	// to go on with. They chose so, or it was not let in.
+	Another bool `json:"o,omitempty"`
 	// Own: the person is on the way to the account page, and Request is empty.
 	Own bool `json:"w,omitempty"`
 	// Away is where the browser was sent to authenticate, and has not come back
@@ -42,6 +45,9 @@ type state struct {
 // markRoom is what a mark adds to the cookie: a SID with its JSON, in base64url.
 const markRoom = 44
 
+// anotherRoom is what Another adds.
+const anotherRoom = 12
+
 // room is kept for the marks to come, so that a request which fits in the
 // beginning still does when the person has signed in.
 func (st state) room() (n int) {
@@ -49,6 +55,9 @@ func (st state) room() (n int) {
 		if mark == "" {
 			n += markRoom
 		}
+	}
+	if !st.Another {
+		n += anotherRoom
 	}
 	if st.Away == nil {
 		n += awayRoom

@@ -103,6 +103,11 @@ func TestMarkRoom(t *testing.T) {
 	if grown := len(carried(t, f, "id", marked)) - len(carried(t, f, "id", bare)); grown > markRoom || bare.room()-marked.room() != markRoom {
 		t.Errorf("a mark takes %d bytes, of %d", grown, markRoom)
 	}
+	another := bare
+	another.Another = true
+	if grown := len(carried(t, f, "id", another)) - len(carried(t, f, "id", bare)); grown > anotherRoom || bare.room()-another.room() != anotherRoom {
+		t.Errorf("another account takes %d bytes, of %d", grown, anotherRoom)
+	}
 }
 
 // FuzzUnseal: whatever a cookie holds, it is our own state or none, and never a

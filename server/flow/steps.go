@@ -34,7 +34,7 @@ func (f *Flow) Account(w http.ResponseWriter, r *http.Request) error {
 		return f.lost(w, r, err)
 	}
 	if r.PostForm.Get("account") == "other" { // to a login, or to the choice of one
-		v.current = nil
+		v.current, v.st.Another = nil, true
 		return f.advance(w, r, v)
 	}
 	// The page named a person; another tab may have signed in another one since.

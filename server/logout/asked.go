@@ -11,9 +11,7 @@ import (
 	"github.com/countersign/countersign/connector"
 	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
-	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/revocation"
-	"github.com/countersign/countersign/server/web"
 	"github.com/countersign/countersign/storage"
 )
 
@@ -62,8 +60,8 @@ func (e *Endpoint) asked(w http.ResponseWriter, r *http.Request, connectorID str
 	if err != nil {
 		return fmt.Errorf("answering a sign-out of connector %s: %w", connectorID, err)
 	}
-	if to.URL == "" {
-		e.cfg.Site.Page(w, r, http.StatusOK, web.SignedOut{}, web.PageOptions{RequestID: request.ID(r.Context())})
+	if to.URL == "" { // whether this browser is still signed in, as somebody else, is said there
+		e.redirect(w, e.cfg.Path)
 		return nil
 	}
 	e.send(w, r, visit{}, e.cfg.Upstreams[connectorID], to)
