@@ -36,7 +36,13 @@ type Departure struct {
 	// person: it is to have them authenticate although it knows them, and what it says
 	// of an earlier time is refused.
 	SeenSince time.Time
+	// Another: the upstream is to ask who the person is although it knows them, since
+	// they do not want to be that account, or may not come in with it.
+	Another bool
 }
+
+// Asks reports whether the upstream is to ask the person although it knows them.
+func (d Departure) Asks() bool { return d.Another || !d.SeenSince.IsZero() }
 
 // Away is how to send a browser to the upstream: with a GET of URL, or with a
 // POST of Form to it.

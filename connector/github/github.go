@@ -157,7 +157,7 @@ func (c *Connector) Depart(_ context.Context, d connector.Departure) (connector.
 	if c.restricted() { // an account made just now is in no organization
 		options = append(options, oauth2.SetAuthURLParam("allow_signup", "false"))
 	}
-	if !d.SeenSince.IsZero() {
+	if d.Asks() {
 		options = append(options, oauth2.SetAuthURLParam("prompt", "select_account"))
 	}
 	if d.LoginHint != "" && !strings.Contains(d.LoginHint, "@") { // it takes logins only

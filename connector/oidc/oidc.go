@@ -191,7 +191,7 @@ func (c *Connector) Depart(_ context.Context, d connector.Departure) (connector.
 		oauth2.S256ChallengeOption(s.verifier()), oauth2.SetAuthURLParam("nonce", s.nonce()),
 	}
 	for name, value := range map[string]string{
-		"acr_values": strings.Join(c.cfg.ACRValues, " "), "prompt": c.prompt(!d.SeenSince.IsZero()), "login_hint": d.LoginHint,
+		"acr_values": strings.Join(c.cfg.ACRValues, " "), "prompt": c.prompt(d.Asks()), "login_hint": d.LoginHint,
 	} {
 		if value != "" {
 			options = append(options, oauth2.SetAuthURLParam(name, value))
@@ -203,10 +203,15 @@ func (c *Connector) Depart(_ context.Context, d connector.Departure) (connector.
 	return connector.Away{URL: c.oauth2(p).AuthCodeURL(d.State, options...), Kept: upstream.KeepSince(s, d.SeenSince)}, nil
 }
 
-// prompt asks for a sign-in where the relying party did.
-func (c *Connector) prompt(fresh bool) string {
-	if !fresh || slices.Contains(strings.Fields(c.cfg.Prompt), "login") {
+// prompt asks for the person where that matters. Google knows no "login", and refuses
+// what it does not know: there they choose their account.
+func (c *Connector) prompt(ask bool) string {
+	word := "login"
+	if c.cfg.Issuer == google {
+		word = "select_account"
+	}
+	if !ask || slices.Contains(strings.Fields(c.cfg.Prompt), word) {
 		return c.cfg.Prompt
 	}
-	return strings.TrimSpace("login " + strings.ReplaceAll(c.cfg.Prompt, "none", ""))
+	return strings.TrimSpace(word + " " + strings.ReplaceAll(c.cfg.Prompt, "none", ""))
 }

@@ -50,6 +50,61 @@ func TestDepart(t *testing.T) {
 	}
 }
 
+// as answers for the host of an address, in its place.
+type as struct {
+	host string
+	next http.RoundTripper
+}
+
+func (a as) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Scheme, r.URL.Host = "http", a.host
+	return a.next.RoundTrip(r)
+}
+
+// The provider is to ask who the person is, in words that it knows.
+func TestPrompt(t *testing.T) {
+	t.Parallel()
+	const google = "https://accounts.google.com"
+	now := time.Now()
+	for _, tt := range []struct {
+		issuer, configured string
+		departure          connector.Departure
+		want               string
+	}{
+		{"", "consent", connector.Departure{}, "consent"},
+		{"", "", connector.Departure{Another: true}, "login"},
+		{"", "none", connector.Departure{SeenSince: now}, "login"},
+		{"", "consent login", connector.Departure{SeenSince: now}, "consent login"},
+		{google, "consent", connector.Departure{}, "consent"},
+		{google, "consent", connector.Departure{Another: true}, "select_account consent"},
+		{google, "select_account", connector.Departure{SeenSince: now}, "select_account"},
+	} {
+		p := newProvider(t)
+		c := p.connect(func(c *oidc.Config) {
+			if c.Prompt = tt.configured; tt.issuer != "" {
+				c.Issuer = tt.issuer
+				discovery := p.documents["/.well-known/openid-configuration"].(map[string]any)
+				for name, value := range discovery {
+					if address, ok := value.(string); ok {
+						discovery[name] = strings.Replace(address, p.URL, tt.issuer, 1)
+					}
+				}
+				client := *c.Client
+				client.Transport = as{strings.TrimPrefix(p.URL, "http://"), client.Transport}
+				c.Client = &client
+			}
+		})
+		away, err := c.Depart(t.Context(), tt.departure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u, err := url.Parse(away.URL); err != nil || u.Query().Get("prompt") != tt.want {
+			t.Errorf("%+v: %s", tt, away.URL)
+		}
+	}
+}
+
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)

@@ -38,7 +38,7 @@ func (c *Connector) Depart(_ context.Context, d connector.Departure) (connector.
 	if _, err := io.ReadFull(c.cfg.Random, kept); err != nil {
 		return connector.Away{}, fmt.Errorf("making the id of a request: %w", err)
 	}
-	request := c.request(p, requestID(kept), !d.SeenSince.IsZero(), c.cfg.Now().UTC())
+	request := c.request(p, requestID(kept), d.Asks(), c.cfg.Now().UTC())
 	away, err := c.send(message{parameter: samlRequest, binding: p.binding, to: p.ssoURL, root: request, state: d.State})
 	if err != nil {
 		return connector.Away{}, fmt.Errorf("%w: making the request: %w", connector.ErrUpstream, err)

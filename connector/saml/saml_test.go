@@ -277,6 +277,14 @@ func TestFresh(t *testing.T) {
 	if _, err := w.signIn(samltest.Text(w.signed())); err != nil {
 		t.Error(err)
 	}
+	// Who wants to be another is asked, and may be the same.
+	away := w.depart(connector.Departure{State: "flow", Another: true})
+	if request, err := samltest.Request(away.Form); err != nil || request.ForceAuthn == nil || !*request.ForceAuthn {
+		t.Errorf("request %+v, %v", request, err)
+	}
+	if _, err := w.signIn(samltest.Text(w.signed(set("//AuthnStatement", "AuthnInstant", old)))); err != nil {
+		t.Error(err)
+	}
 	// An hour may be good enough, though the provider was asked for more.
 	w.depart(connector.Departure{State: "flow", SeenSince: now.Add(-time.Hour)})
 	if _, err := w.signIn(samltest.Text(w.signed(set("//AuthnStatement", "AuthnInstant", old)))); err != nil {

@@ -35,7 +35,8 @@ func (f *Flow) depart(w http.ResponseWriter, r *http.Request, v *visit, c *Conne
 	to, err := c.Redirect.Depart(ctx, connector.Departure{
 		State:     v.id,
 		LoginHint: v.st.Request.LoginHint,
-		SeenSince: v.st.Request.SeenSince(f.now(), v.st.Another),
+		SeenSince: v.st.Request.SeenSince(f.now()),
+		Another:   v.st.Another,
 	})
 	if err == nil && len(to.Kept) > connector.MaxKept {
 		err = fmt.Errorf("%w: it wants %d bytes kept, more than %d", connector.ErrUpstream, len(to.Kept), connector.MaxKept)

@@ -33,11 +33,10 @@ func parsePrompt(prompt string) ([]string, *Error) {
 
 // SeenSince is since when the upstream must have seen a person who signs in at now:
 // its own memory of them may be older than the request allows (OpenID Connect Core 1.0
-// section 3.1.2.1, prompt and max_age), or of somebody whom the person does not want to
-// be: another. Zero: any memory will do.
-func (r AuthorizeRequest) SeenSince(now time.Time, another bool) time.Time {
+// section 3.1.2.1, prompt and max_age). Zero: any memory will do.
+func (r AuthorizeRequest) SeenSince(now time.Time) time.Time {
 	switch {
-	case another, r.HasPrompt(PromptLogin):
+	case r.HasPrompt(PromptLogin):
 		return now
 	case r.MaxAge != nil:
 		return now.Add(-*r.MaxAge)

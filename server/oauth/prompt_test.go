@@ -106,22 +106,19 @@ func TestMaxAge(t *testing.T) {
 func TestSeenSince(t *testing.T) {
 	hour, zero := time.Hour, time.Duration(0)
 	for _, test := range []struct {
-		prompt  []string
-		maxAge  *time.Duration
-		another bool
-		want    time.Time
+		prompt []string
+		maxAge *time.Duration
+		want   time.Time
 	}{
-		{nil, nil, false, time.Time{}},
-		{[]string{"consent", "select_account"}, nil, false, time.Time{}},
-		{[]string{"consent", "login"}, nil, false, now},
-		{[]string{"login"}, &hour, false, now},
-		{nil, &zero, false, now},
-		{nil, &hour, false, now.Add(-time.Hour)},
-		{nil, nil, true, now},
-		{nil, &hour, true, now},
+		{nil, nil, time.Time{}},
+		{[]string{"consent", "select_account"}, nil, time.Time{}},
+		{[]string{"consent", "login"}, nil, now},
+		{[]string{"login"}, &hour, now},
+		{nil, &zero, now},
+		{nil, &hour, now.Add(-time.Hour)},
 	} {
 		r := oauth.AuthorizeRequest{Prompt: test.prompt, MaxAge: test.maxAge}
-		if got := r.SeenSince(now, test.another); !got.Equal(test.want) || got.IsZero() != test.want.IsZero() {
+		if got := r.SeenSince(now); !got.Equal(test.want) || got.IsZero() != test.want.IsZero() {
 			t.Errorf("%+v: %s", r, got)
 		}
 	}
