@@ -258,8 +258,8 @@ func methods(t *testing.T, w *world) {
 	}
 }
 
-// SECURITY "CORS": scripts read discovery, keys, token and userinfo of the origins
-// that are configured, never with credentials; a page or a flow never.
+// SECURITY "CORS": scripts read discovery, keys, token, revocation and userinfo of the
+// origins that are configured, never with credentials; a page or a flow never.
 func TestCORS(t *testing.T) {
 	const origin = "https://spa.example"
 	ask := func(w *world, method, path, origin string, more ...string) *http.Response {
@@ -267,8 +267,13 @@ func TestCORS(t *testing.T) {
 		return w.raw(append(lines, more...)...)
 	}
 	preflight := []string{"Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization"}
-	forScripts := []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/keys", "/token", "/userinfo"}
-	forPeople := []string{"/auth", "/auth/staff", "/flow/x", "/flow/x/login/staff", "/flow/x/consent", "/flow/x/account", "/", "/logout", "/nowhere", "/static/style.css", "/healthz"}
+	forScripts := []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/keys", "/token", "/revoke", "/userinfo"}
+	// And what only servers ask: introspection.
+	forPeople := []string{
+		"/auth", "/auth/staff", "/flow/x", "/flow/x/connectors", "/flow/x/login/staff", "/flow/x/consent", "/flow/x/account", "/flow/x/callback", "/flow/x/callback/staff",
+		"/callback", "/callback/staff", "/saml/staff/metadata", "/", "/account", "/logout", "/logout/callback", "/logout/callback/staff", "/logout/away/x",
+		"/token/introspect", "/nowhere", "/static/style.css", "/healthz",
+	}
 	t.Run("configured", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, "sqlite", func(c *server.Config) { c.AllowedOrigins = []string{origin} })
@@ -278,7 +283,7 @@ func TestCORS(t *testing.T) {
 					for _, more := range [][]string{nil, preflight} {
 						h := ask(w, method, path, o, more...).Header
 						got := h.Get("Access-Control-Allow-Origin")
-						if method == "OPTIONS" || method == "POST" && path != "/keys" && !strings.HasPrefix(path, "/.") || method == "GET" && path != "/token" {
+						if method == "OPTIONS" || method == "POST" && path != "/keys" && !strings.HasPrefix(path, "/.") || method == "GET" && path != "/token" && path != "/revoke" {
 							if (got == origin) != (o == origin) || got != "" && got != origin {
 								t.Errorf("%s %s from %q: Access-Control-Allow-Origin %q", method, path, o, got)
 							}

@@ -140,6 +140,13 @@ func TestSelectAccount(t *testing.T) {
 		if sub := claims(t, a.str("id_token"))["sub"]; sub != oauth.Subject("user-bob", "staff") {
 			t.Errorf("sub = %v, want bob's", sub)
 		}
+		// Going on counts for the person whose name was on the page.
+		page = w.get(p, w.request("prompt", "select_account"))
+		w.response(w.submit(p, w.get(p, w.request("prompt", "login")), "login", alice, "password", alicePassword))
+		page = w.submit(p, page, "account", "continue")
+		if !strings.HasSuffix(page.URL.Path, "/account") || !strings.Contains(page.Body, "Alice Liddell") {
+			t.Errorf("bob's page was answered for alice: at %s", page.URL)
+		}
 	})
 }
 

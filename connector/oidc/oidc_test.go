@@ -364,6 +364,9 @@ func TestHostileTokens(t *testing.T) {
 		"no aud": claim("aud", nil), "another aud": claim("aud", "them"), "aud begins like ours": claim("aud", "us2"),
 		"several aud, no azp": claim("aud", []string{"us", "them"}), "another azp": claim("azp", "them"), "azp is a list": claim("azp", []string{"us"}),
 		"not yet": claim("nbf", 9999999999), "another at_hash": claim("at_hash", "AAAAAAAAAAAAAAAAAAAAAA"),
+		"no nonce": func(p *fakeProvider) {
+			p.sign = func(c map[string]any) string { delete(c, "nonce"); return p.signed(c) }
+		},
 		"alg none":        signed(map[string]any{"alg": "none"}, func(*fakeProvider) func([]byte) []byte { return func([]byte) []byte { return nil } }),
 		"HS256 of secret": signed(map[string]any{"alg": "HS256", "kid": "first"}, func(*fakeProvider) func([]byte) []byte { return hs256([]byte("secret")) }),
 		"HS256 of the public key": signed(map[string]any{"alg": "HS256", "kid": "first"}, func(p *fakeProvider) func([]byte) []byte {

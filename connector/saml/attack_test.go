@@ -254,7 +254,10 @@ func TestChangedAfterSigning(t *testing.T) {
 			d.Parent().AddChild(d.Copy())
 			return samltest.Text(root)
 		}, "2 elements DigestValue"},
-		"something more in SignedInfo": {replace("</ds:SignedInfo>", `<x xmlns="urn:x"/></ds:SignedInfo>`), "SignedInfo has more"},
+		"something more in the signature": {replace("</ds:Signature>", `<ds:Object><x xmlns="urn:x"/></ds:Object></ds:Signature>`), "has a part"},
+		"a digest beside SignedInfo":      {replace("</ds:Signature>", `<ds:DigestValue>MTIz</ds:DigestValue></ds:Signature>`), "has a part"},
+		"something more in the reference": {replace("</ds:Reference>", `<x xmlns="urn:x"/></ds:Reference>`), "reference has more"},
+		"something more in SignedInfo":    {replace("</ds:SignedInfo>", `<x xmlns="urn:x"/></ds:SignedInfo>`), "SignedInfo has more"},
 		"two SignedInfo": {func(w *world, text string) string {
 			root := w.idp.Parse(text)
 			s := find(root, ".//SignedInfo")

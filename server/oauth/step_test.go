@@ -164,6 +164,7 @@ func TestNext(t *testing.T) {
 		{"max_age, to the second", all(maxAge(10*time.Second), age(9200*time.Millisecond)), issue, ""},
 		{"max_age, a fraction more", all(maxAge(10*time.Second), age(9900*time.Millisecond)), choose, ""},
 		{"max_age=0", all(maxAge(0), age(0)), choose, ""},
+		{"max_age=0, a clock ahead", all(maxAge(0), age(-time.Minute)), choose, ""},
 		{"max_age=0, logged in just now", all(maxAge(0), age(0), loggedIn), issue, ""},
 		{"max_age, a clock ahead", all(maxAge(time.Second), age(-time.Minute)), issue, ""},
 		// Section 3.1.2.1, id_token_hint.
