@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -374,6 +375,40 @@ func TestTenMegabytes(t *testing.T) {
 	}
 	page := w.once(p, http.MethodGet, w.request()+many.String(), nil)
 	w.safe("12,000 parameters", page.Status, page.Header, page.Body)
+}
+
+// What cannot be read is refused as what it is, on the page and in the log: not as a
+// sign-in that is over. Proxies send bodies on without announcing their size.
+func TestUnreadableForms(t *testing.T) {
+	t.Parallel()
+	var log journal
+	w := newWorld(t, "sqlite", logging(&log))
+	p := w.browser()
+	login := w.get(p, w.request())
+	step := strings.TrimPrefix(login.URL.Path, "/dex")
+	for _, path := range []string{"/auth", "/logout", "/account", "/callback", "/logout/callback/staff", step, step[:strings.Index(step, "/login/")] + "/consent"} {
+		for _, c := range []struct {
+			form, says, cause string
+			status            int
+		}{
+			{"a=" + strings.Repeat("a", 1<<20), "the request is too large", "request body too large", http.StatusRequestEntityTooLarge},
+			{"password=%zz", "parameters are malformed", "malformed parameters", http.StatusBadRequest},
+		} {
+			r := httptest.NewRequest(http.MethodPost, "/dex"+path, io.MultiReader(strings.NewReader(c.form))) // of no known size
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			for _, cookie := range p.Cookies(login.URL.String()) {
+				r.AddCookie(cookie)
+			}
+			out, before := httptest.NewRecorder(), len(log.String())
+			w.http.Config.Handler.ServeHTTP(out, r)
+			if out.Code != c.status || !strings.Contains(out.Body.String(), c.says) {
+				t.Errorf("%s: %d, want %d with %q\n%s", path, out.Code, c.status, c.says, out.Body)
+			}
+			if said := log.String()[before:]; !strings.Contains(said, c.cause) || strings.Contains(said, "%zz") {
+				t.Errorf("%s: the log says %s", path, said)
+			}
+		}
+	}
 }
 
 type endless struct{}

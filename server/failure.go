@@ -81,6 +81,9 @@ func translate(err error, requestID string) failure {
 	case errors.Is(err, storage.ErrInvalid):
 		return failure{http.StatusBadRequest, web.ErrorBadRequest,
 			oauth.Error{Code: oauth.InvalidRequest, Description: "the request holds text that cannot be kept"}, false}
+	case errors.Is(err, request.ErrForm):
+		return failure{http.StatusBadRequest, web.ErrorBadRequest,
+			oauth.Error{Code: oauth.InvalidRequest, Description: "the request's parameters are malformed"}, false}
 	case errors.As(err, &tooLarge):
 		return failure{http.StatusRequestEntityTooLarge, web.ErrorBadRequest,
 			oauth.Error{Code: oauth.InvalidRequest, Description: "the request is too large"}, false}

@@ -112,8 +112,8 @@ func (a *Account) Get(w http.ResponseWriter, r *http.Request) error {
 // Post ends what the person asks for: POST /account. Whoever is not signed in, or
 // not as the person of the page any more, ends nothing.
 func (a *Account) Post(w http.ResponseWriter, r *http.Request) error {
-	if err := r.ParseForm(); err != nil {
-		return &oauth.Error{Code: oauth.InvalidRequest, Description: "the request's parameters are malformed"}
+	if err := request.ParseForm(r); err != nil {
+		return err
 	}
 	current, err := a.cfg.Browsers.Current(r.Context(), r)
 	if err != nil {

@@ -45,9 +45,9 @@ const (
 // /callback/{connector}. The flow's cookie is sent only under the flow's own path,
 // so a browser that did not begin this flow ends here.
 func (f *Flow) Callback(w http.ResponseWriter, r *http.Request) error {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	query, err := request.ParseQuery(r)
 	if err != nil {
-		return f.lost(w, r, errNoFlow)
+		return err
 	}
 	id, ok := flowID(query)
 	if !ok || query.Has(paramTicket) {
@@ -82,8 +82,8 @@ func flowID(values url.Values) (string, bool) {
 // /callback/{connector}. The browser sends no cookie with that, so what was posted
 // is verified, kept, and taken by the GET that follows, which has the cookie.
 func (f *Flow) Posted(w http.ResponseWriter, r *http.Request) error {
-	if err := r.ParseForm(); err != nil {
-		return f.lost(w, r, errNoFlow)
+	if err := request.ParseForm(r); err != nil {
+		return err
 	}
 	id, ok := flowID(r.PostForm)
 	if !ok {

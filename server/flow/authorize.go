@@ -9,6 +9,7 @@ import (
 
 	"github.com/countersign/countersign/server/clients"
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
 	"github.com/countersign/countersign/server/session"
 	"github.com/countersign/countersign/storage"
 )
@@ -47,15 +48,13 @@ func (f *Flow) Authorize(w http.ResponseWriter, r *http.Request) error {
 // authorizeForm returns the parameters: the query of a GET, the body of a POST.
 // /auth/{connector} is Dex's other way to say connector_id.
 func authorizeForm(r *http.Request) (url.Values, error) {
-	malformed := &oauth.AuthorizeError{Err: &oauth.Error{
-		Code: oauth.InvalidRequest, Description: "the request's parameters are malformed"}}
-	form, err := url.ParseQuery(r.URL.RawQuery)
+	form, err := request.ParseQuery(r)
 	if err != nil {
-		return nil, malformed
+		return nil, err
 	}
 	if r.Method == http.MethodPost {
-		if err := r.ParseForm(); err != nil {
-			return nil, malformed
+		if err := request.ParseForm(r); err != nil {
+			return nil, err
 		}
 		form = r.PostForm
 	}

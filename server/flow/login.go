@@ -44,8 +44,8 @@ func (f *Flow) Login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return f.lost(w, r, err)
 	}
-	if err := r.ParseForm(); err != nil {
-		return f.lost(w, r, errNoFlow)
+	if err := request.ParseForm(r); err != nil {
+		return err
 	}
 	a := attempt{username: r.PostForm.Get("login"), remember: r.PostForm.Get("remember") != ""}
 	var who connector.Identity

@@ -6,6 +6,7 @@ import (
 
 	"github.com/countersign/countersign/server/audit"
 	"github.com/countersign/countersign/server/oauth"
+	"github.com/countersign/countersign/server/request"
 )
 
 // Resume goes on where the flow is: GET /flow/{flow}.
@@ -104,8 +105,8 @@ func (f *Flow) doAt(w http.ResponseWriter, r *http.Request, v *visit, do func() 
 
 // answer is a visit that posts a form.
 func (f *Flow) answer(r *http.Request) (*visit, error) {
-	if err := r.ParseForm(); err != nil {
-		return nil, errNoFlow
+	if err := request.ParseForm(r); err != nil {
+		return nil, err
 	}
 	return f.visit(r)
 }

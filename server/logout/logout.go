@@ -87,9 +87,9 @@ const paramRequest = "request"
 
 // Get is the request of a browser that was led here: GET /logout.
 func (e *Endpoint) Get(w http.ResponseWriter, r *http.Request) error {
-	form, err := url.ParseQuery(r.URL.RawQuery)
+	form, err := request.ParseQuery(r)
 	if err != nil {
-		return errMalformed()
+		return err
 	}
 	req, client, err := e.read(r, form)
 	if err != nil {
@@ -110,8 +110,8 @@ func (e *Endpoint) Get(w http.ResponseWriter, r *http.Request) error {
 // travels sealed: the id_token stays out of addresses. Whoever reads that address
 // could ask for the same with one of their own.
 func (e *Endpoint) Post(w http.ResponseWriter, r *http.Request) error {
-	if err := r.ParseForm(); err != nil {
-		return errMalformed()
+	if err := request.ParseForm(r); err != nil {
+		return err
 	}
 	ours := e.cfg.Guard.Check(r) == nil
 	if ours && (r.PostForm.Has(paramRequest) || !oauth.IsLogoutRequest(r.PostForm)) {
@@ -327,8 +327,4 @@ func clientOf(v visit) web.Client {
 		return web.Client{}
 	}
 	return web.Client{ID: v.client.ID, Name: v.client.Name, LogoURL: v.client.LogoURL}
-}
-
-func errMalformed() error {
-	return &oauth.Error{Code: oauth.InvalidRequest, Description: "the request's parameters are malformed"}
 }

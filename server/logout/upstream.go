@@ -131,8 +131,8 @@ func (e *Endpoint) Callback(w http.ResponseWriter, r *http.Request) error {
 // /logout/callback/{connector}. The browser sends no cookie with that, so an answer
 // is verified, and what it says goes on sealed with a GET, which has the cookie.
 func (e *Endpoint) Posted(w http.ResponseWriter, r *http.Request) error {
-	if err := r.ParseForm(); err != nil {
-		return errMalformed()
+	if err := request.ParseForm(r); err != nil {
+		return err
 	}
 	connectorID := r.PathValue("connector")
 	up := e.cfg.Upstreams[connectorID]
