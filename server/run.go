@@ -53,16 +53,18 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// start tries until the database answers.
+// start tries until the database answers. It says what it waits for each time that
+// this is something else: one that is up at last may still refuse the password.
 func (s *Server) start(ctx context.Context) (*provider, error) {
-	wait := firstRetry
+	wait, said := firstRetry, ""
 	for {
 		p, err := s.load(ctx)
 		if err == nil || !errors.Is(err, storage.ErrUnavailable) {
 			return p, err
 		}
-		if wait == firstRetry {
-			s.cfg.Logger.Warn("waiting for the database", slog.String("cause", err.Error()))
+		if cause := err.Error(); cause != said {
+			s.cfg.Logger.Warn("waiting for the database", slog.String("cause", cause))
+			said = cause
 		}
 		select {
 		case <-ctx.Done():

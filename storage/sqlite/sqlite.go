@@ -93,10 +93,13 @@ func (s *Store) pool(size int, options string) (*sql.DB, error) {
 	return db, nil
 }
 
-// dsn never creates the file (mode=rw): SQLite would make it readable to all.
+// dsn never creates the file (mode=rw): SQLite would make it readable to all. What a
+// statement needs beside the file is kept in memory: of a system that is mounted
+// read-only, the database's folder may be all that can be written to.
 func (s *Store) dsn(options string) string {
 	path := (&url.URL{Path: s.file}).EscapedPath()
-	return fmt.Sprintf("file:%s?mode=rw&_pragma=busy_timeout(%d)&%s", path, s.timeout.Milliseconds(), options)
+	return fmt.Sprintf("file:%s?mode=rw&_pragma=busy_timeout(%d)&_pragma=temp_store(MEMORY)&%s",
+		path, s.timeout.Milliseconds(), options)
 }
 
 // Close implements storage.Store.

@@ -83,7 +83,8 @@ func (s *Store) translate(ctx, bounded context.Context, doing string, err error)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case bounded.Err() != nil:
-		return fmt.Errorf("%s: %w: no answer within %v", doing, storage.ErrUnavailable, s.timeout)
+		return fmt.Errorf("%s: %w: %s: no answer within %v, perhaps another process has it locked",
+			doing, storage.ErrUnavailable, s.file, s.timeout)
 	case s.closed.Load():
 		return fmt.Errorf("%s: %w: the database is closed", doing, storage.ErrUnavailable)
 	}
@@ -94,10 +95,12 @@ func (s *Store) translate(ctx, bounded context.Context, doing string, err error)
 	switch {
 	case isDuplicate(failure):
 		return fmt.Errorf("%s: %w", doing, storage.ErrConflict)
+	case failure.Code() == sqlite3.SQLITE_READONLY_DIRECTORY:
+		return fmt.Errorf("%s: %w: %s: %v: its folder has to be writable, too", doing, storage.ErrUnavailable, s.file, err)
 	case isOutage(failure):
-		return fmt.Errorf("%s: %w: %v", doing, storage.ErrUnavailable, err)
+		return fmt.Errorf("%s: %w: %s: %v", doing, storage.ErrUnavailable, s.file, err)
 	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return fmt.Errorf("%s: %s: %w", doing, s.file, err)
 }
 
 // isDuplicate reports that a key is taken.
