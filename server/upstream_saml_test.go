@@ -126,12 +126,27 @@ func TestSAMLUpstream(t *testing.T) {
 			got["email_verified"] != true || len(groupsOf(got)) != 2 {
 			t.Errorf("claims %v", got)
 		}
-		for range 3 {
-			f.clock.advance(3*time.Hour + 50*time.Minute)
+		p, page := f.atProvider("workforce")
+		f.response(f.approve(p, f.submit(p, page)))
+		silent := func() string {
+			return f.response(f.get(p, f.request("scope", offline, "prompt", "none", "connector_id", "workforce"))).Get("error")
+		}
+		for range 13 {
+			f.clock.advance(53 * time.Minute) // a session ends that is idle for an hour
+			if refused := silent(); refused != "" {
+				t.Fatalf("single sign-on: %s", refused)
+			}
 			a = f.goOn(a.str("refresh_token"))
 		}
-		f.clock.advance(time.Hour)
+		f.clock.advance(32 * time.Minute)
 		f.refresh(a.str("refresh_token")).expect(t, "beyond maxAge", 400, "invalid_grant")
+		if refused := silent(); refused != "login_required" || !f.signedIn(p) {
+			t.Errorf("single sign-on beyond maxAge: %q, signed in %v", refused, f.signedIn(p))
+		}
+		f.response(f.approve(p, f.submit(p, f.submit(p, f.get(p, f.request("scope", offline, "connector_id", "workforce"))))))
+		if refused := silent(); refused != "" {
+			t.Errorf("after signing in again: %s", refused)
+		}
 		f.groups("ops")
 		if got := groupsOf(claims(t, sign().str("id_token"))); len(got) != 1 || got[0] != "ops" {
 			t.Errorf("after signing in again: %v", got)
