@@ -58,8 +58,6 @@ staticClients:
 	b.approve()
 	b.wants(map[string]any{"email": bob})
 	for _, log := range []string{w.server.Log(), head.Log()} {
-		if w.noSecrets(log); strings.Contains(log, "eyJ") {
-			w.t.Error("a token is in the log")
-		}
+		w.noSecrets(log)
 	}
 }
