@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/countersign/countersign/server/request"
@@ -58,6 +59,47 @@ func TestBodiesAreBounded(t *testing.T) {
 			}
 			log.next(t)
 		})
+	}
+}
+
+// Strangers who send large bodies slowly get a few of them into memory, and keep out
+// nobody whose body is small.
+func TestLargeBodiesAreFew(t *testing.T) {
+	url, _ := serve(t, request.Config{}, func(e *request.Entry) http.Handler { return e.HandleUpTo(512<<10, readForm) })
+	large := func() io.Reader { return strings.NewReader(strings.Repeat("a", 64<<10+1)) }
+	var slow []*io.PipeWriter
+	var sending sync.WaitGroup
+	end := sync.OnceFunc(func() {
+		for _, more := range slow {
+			more.Close()
+		}
+		sending.Wait()
+	})
+	t.Cleanup(end) // before the server's, which waits for them
+	for crowded := false; !crowded; {
+		if len(slow) == 45 {
+			t.Fatalf("%d large bodies are taken at once", len(slow))
+		}
+		body, more := io.Pipe()
+		slow = append(slow, more)
+		sending.Go(func() {
+			// One that comes while the last place is taken for a moment is refused.
+			if resp, err := http.Post(url, "application/x-www-form-urlencoded", body); err == nil {
+				resp.Body.Close()
+			}
+		})
+		_, _ = more.Write([]byte("a"))
+		resp, _ := post(t, url, large())
+		if crowded = resp.StatusCode == 503; !crowded && resp.StatusCode != 200 {
+			t.Fatalf("a large body gets %d", resp.StatusCode)
+		}
+	}
+	if resp, _ := post(t, url, strings.NewReader("a=b")); resp.StatusCode != 200 {
+		t.Errorf("a small body gets %d", resp.StatusCode)
+	}
+	end()
+	if resp, _ := post(t, url, large()); resp.StatusCode != 200 {
+		t.Errorf("afterwards a large body gets %d", resp.StatusCode)
 	}
 }
 

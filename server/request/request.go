@@ -9,8 +9,8 @@
 //
 // Threat: everything in a request is chosen by a stranger. Forged forwarding
 // headers would shift limits and blame to others; a request id of their making
-// would fake another's record; line breaks would forge records; a large body or
-// a panic would cost everybody.
+// would fake another's record; line breaks would forge records; a large body, many
+// of them at once, or a panic would cost everybody.
 package request
 
 import (
@@ -49,16 +49,26 @@ type Config struct {
 	MaxForm int64
 
 	// Failed writes the response to an error that a Handler returned, to a body
-	// that is too large (*http.MaxBytesError) and to a panic (*Panic). It is
+	// that is too large (*http.MaxBytesError) or one too many (ErrCrowded), and to a
+	// panic (*Panic). It is
 	// called only while nothing was written, and may Note what it made of the
 	// error. Default: a line of text with the status and the request id.
 	Failed func(w http.ResponseWriter, r *http.Request, err error)
 }
 
+// largeBodies is how many bodies above MaxForm are taken at once. A stranger's that is
+// sent slowly is in memory until the listener's ReadTimeout, and a thousand of them
+// would be all that there is.
+const largeBodies = 32
+
+// ErrCrowded: so many large bodies are being taken that there is no room for one more.
+var ErrCrowded = errors.New("too many large bodies at once")
+
 // Entry takes requests in. It is safe for concurrent use.
 type Entry struct {
 	config  Config
 	proxies []netip.Prefix
+	large   chan struct{} // one element per large body that is being taken
 }
 
 // New checks the configuration.
@@ -92,7 +102,7 @@ func New(config Config) (*Entry, error) {
 	if config.Failed == nil {
 		config.Failed = plainFailure
 	}
-	return &Entry{config: config, proxies: proxies}, nil
+	return &Entry{config: config, proxies: proxies, large: make(chan struct{}, largeBodies)}, nil
 }
 
 // Wrap takes in every request for next, which is everything: it belongs around
@@ -130,10 +140,18 @@ type Handler func(w http.ResponseWriter, r *http.Request) error
 // become responses through Failed and causes in the record.
 func (e *Entry) Handle(h Handler) http.Handler { return e.HandleUpTo(e.config.MaxForm, h) }
 
-// HandleUpTo is Handle for bodies up to another limit; MaxBody stays above it.
+// HandleUpTo is Handle for bodies up to another limit; MaxBody stays above it. Of
+// bodies above MaxForm it takes a few at once, and fails others with ErrCrowded.
 func (e *Entry) HandleUpTo(limit int64, h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.bounded(w, w, r, limit, func(w http.ResponseWriter, r *http.Request) {
+			leave, ok := e.room(r, limit)
+			if !ok {
+				w.Header().Set("Connection", "close")
+				e.fail(w, r, ErrCrowded)
+				return
+			}
+			defer leave()
 			record := from(r.Context())
 			defer func() { record.addForm(r.PostForm) }()
 			if err := h(w, r); err != nil {
@@ -141,6 +159,21 @@ func (e *Entry) HandleUpTo(limit int64, h Handler) http.Handler {
 			}
 		})
 	})
+}
+
+// room takes a place for a body that may be above MaxForm, if there is one. It is kept
+// until leave is called: what was read stays in memory as long.
+func (e *Entry) room(r *http.Request, limit int64) (leave func(), ok bool) {
+	known := r.ContentLength >= 0
+	if limit <= e.config.MaxForm || known && r.ContentLength <= e.config.MaxForm {
+		return func() {}, true
+	}
+	select {
+	case e.large <- struct{}{}:
+		return func() { <-e.large }, true
+	default:
+		return nil, false
+	}
 }
 
 // bounded serves a request whose body ends with an error after limit bytes. One
@@ -170,8 +203,11 @@ func (e *Entry) fail(w http.ResponseWriter, r *http.Request, err error) {
 func plainFailure(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusInternalServerError
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	switch {
+	case errors.As(err, &tooLarge):
 		status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, ErrCrowded):
+		status = http.StatusServiceUnavailable
 	}
 	http.Error(w, fmt.Sprintf("%s (request %s)", http.StatusText(status), ID(r.Context())), status)
 }
