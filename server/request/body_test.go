@@ -62,45 +62,77 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
-// Strangers who send large bodies slowly get a few of them into memory, and keep out
-// nobody whose body is small.
-func TestLargeBodiesAreFew(t *testing.T) {
-	url, _ := serve(t, request.Config{}, func(e *request.Entry) http.Handler { return e.HandleUpTo(512<<10, readForm) })
-	large := func() io.Reader { return strings.NewReader(strings.Repeat("a", 64<<10+1)) }
+// Strangers who send bodies slowly get so many of them into memory, fewer of large
+// ones, and keep out nobody whose body is small, or who has none.
+func TestBodiesAreFew(t *testing.T) {
+	for name, test := range map[string]struct {
+		config request.Config
+		// size is that of the bodies, and most more than are taken; others come
+		// meanwhile.
+		size, most int
+		others     func(t *testing.T, url string) *http.Response
+	}{
+		"large": {request.Config{}, 64<<10 + 1, 45, func(t *testing.T, url string) *http.Response {
+			resp, _ := post(t, url, strings.NewReader("a=b"))
+			return resp
+		}},
+		"small": {request.Config{MaxBodies: 3}, 10, 5, func(t *testing.T, url string) *http.Response {
+			resp, _ := get(t, url)
+			return resp
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, _ := serve(t, test.config, func(e *request.Entry) http.Handler { return e.HandleUpTo(512<<10, readForm) })
+			full := func() *http.Response {
+				resp, _ := post(t, url, strings.NewReader(strings.Repeat("a", test.size)))
+				return resp
+			}
+			end := slowBodies(t, url, test.size, test.most, func() bool { return full().StatusCode == 503 })
+			if resp := test.others(t, url); resp.StatusCode != 200 {
+				t.Errorf("others get %d", resp.StatusCode)
+			}
+			end()
+			if resp := full(); resp.StatusCode != 200 {
+				t.Errorf("afterwards it is %d", resp.StatusCode)
+			}
+		})
+	}
+}
+
+// slowBodies begins to send bodies of so many bytes, until it is enough, at most so
+// many. end sends their ends, and returns when all are answered.
+func slowBodies(t *testing.T, url string, size, most int, enough func() bool) (end func()) {
+	t.Helper()
 	var slow []*io.PipeWriter
 	var sending sync.WaitGroup
-	end := sync.OnceFunc(func() {
+	end = sync.OnceFunc(func() {
 		for _, more := range slow {
-			more.Close()
+			_, _ = io.WriteString(more, strings.Repeat("a", size-1))
 		}
 		sending.Wait()
 	})
 	t.Cleanup(end) // before the server's, which waits for them
-	for crowded := false; !crowded; {
-		if len(slow) == 45 {
-			t.Fatalf("%d large bodies are taken at once", len(slow))
+	for !enough() {
+		if len(slow) == most {
+			t.Fatalf("%d bodies are taken at once", most)
 		}
 		body, more := io.Pipe()
 		slow = append(slow, more)
+		r, err := http.NewRequest(http.MethodPost, url, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = int64(size)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		sending.Go(func() {
 			// One that comes while the last place is taken for a moment is refused.
-			if resp, err := http.Post(url, "application/x-www-form-urlencoded", body); err == nil {
+			if resp, err := http.DefaultTransport.RoundTrip(r); err == nil {
 				resp.Body.Close()
 			}
 		})
 		_, _ = more.Write([]byte("a"))
-		resp, _ := post(t, url, large())
-		if crowded = resp.StatusCode == 503; !crowded && resp.StatusCode != 200 {
-			t.Fatalf("a large body gets %d", resp.StatusCode)
-		}
 	}
-	if resp, _ := post(t, url, strings.NewReader("a=b")); resp.StatusCode != 200 {
-		t.Errorf("a small body gets %d", resp.StatusCode)
-	}
-	end()
-	if resp, _ := post(t, url, large()); resp.StatusCode != 200 {
-		t.Errorf("afterwards a large body gets %d", resp.StatusCode)
-	}
+	return end
 }
 
 // Nothing of an announced gigabyte is waited for.

@@ -48,6 +48,10 @@ type Config struct {
 	// MaxForm bounds the bodies of Handle, which are forms: 64 KiB.
 	MaxForm int64
 
+	// MaxBodies bounds the requests with a body that are served at once by Handle:
+	// 1024. Over HTTP/2, one connection has many.
+	MaxBodies int
+
 	// Failed writes the response to an error that a Handler returned, to a body
 	// that is too large (*http.MaxBytesError) or one too many (ErrCrowded), and to a
 	// panic (*Panic). It is
@@ -61,14 +65,15 @@ type Config struct {
 // would be all that there is.
 const largeBodies = 32
 
-// ErrCrowded: so many large bodies are being taken that there is no room for one more.
-var ErrCrowded = errors.New("too many large bodies at once")
+// ErrCrowded: so many bodies are being taken that there is no room for one more.
+var ErrCrowded = errors.New("too many bodies at once")
 
 // Entry takes requests in. It is safe for concurrent use.
 type Entry struct {
 	config  Config
 	proxies []netip.Prefix
-	large   chan struct{} // one element per large body that is being taken
+	// small and large have an element per body that is being taken.
+	small, large chan struct{}
 }
 
 // New checks the configuration.
@@ -86,7 +91,7 @@ func New(config Config) (*Entry, error) {
 			errs = append(errs, fmt.Errorf("no %s", required.name))
 		}
 	}
-	if config.MaxBody < 0 || config.MaxForm < 0 {
+	if config.MaxBody < 0 || config.MaxForm < 0 || config.MaxBodies < 0 {
 		errs = append(errs, errors.New("negative body limit"))
 	}
 	proxies, err := unmapped(config.TrustedProxies)
@@ -99,10 +104,16 @@ func New(config Config) (*Entry, error) {
 	if config.MaxForm == 0 {
 		config.MaxForm = 64 << 10
 	}
+	if config.MaxBodies == 0 {
+		config.MaxBodies = 1024
+	}
 	if config.Failed == nil {
 		config.Failed = plainFailure
 	}
-	return &Entry{config: config, proxies: proxies, large: make(chan struct{}, largeBodies)}, nil
+	return &Entry{
+		config: config, proxies: proxies,
+		small: make(chan struct{}, config.MaxBodies), large: make(chan struct{}, largeBodies),
+	}, nil
 }
 
 // Wrap takes in every request for next, which is everything: it belongs around
@@ -141,7 +152,8 @@ type Handler func(w http.ResponseWriter, r *http.Request) error
 func (e *Entry) Handle(h Handler) http.Handler { return e.HandleUpTo(e.config.MaxForm, h) }
 
 // HandleUpTo is Handle for bodies up to another limit; MaxBody stays above it. Of
-// bodies above MaxForm it takes a few at once, and fails others with ErrCrowded.
+// bodies above MaxForm it takes a few at once, of others MaxBodies, and fails what
+// comes then with ErrCrowded.
 func (e *Entry) HandleUpTo(limit int64, h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.bounded(w, w, r, limit, func(w http.ResponseWriter, r *http.Request) {
@@ -161,16 +173,19 @@ func (e *Entry) HandleUpTo(limit int64, h Handler) http.Handler {
 	})
 }
 
-// room takes a place for a body that may be above MaxForm, if there is one. It is kept
-// until leave is called: what was read stays in memory as long.
+// room takes a place for the body of a request, if there is one. It is kept until leave
+// is called: what was read stays in memory as long.
 func (e *Entry) room(r *http.Request, limit int64) (leave func(), ok bool) {
-	known := r.ContentLength >= 0
-	if limit <= e.config.MaxForm || known && r.ContentLength <= e.config.MaxForm {
+	places := e.small
+	switch n := r.ContentLength; {
+	case n == 0:
 		return func() {}, true
+	case limit > e.config.MaxForm && (n < 0 || n > e.config.MaxForm):
+		places = e.large
 	}
 	select {
-	case e.large <- struct{}{}:
-		return func() { <-e.large }, true
+	case places <- struct{}{}:
+		return func() { <-places }, true
 	default:
 		return nil, false
 	}
