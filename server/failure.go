@@ -90,7 +90,7 @@ func translate(err error, requestID string) failure {
 	case errors.Is(err, connector.ErrUpstream):
 		return failure{http.StatusServiceUnavailable, web.ErrorUpstream,
 			oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "the identity provider does not answer, try again in a moment; request " + requestID}, false}
-	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, request.ErrCrowded):
 		return failure{http.StatusServiceUnavailable, web.ErrorUnavailable,
 			oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "try again in a moment; request " + requestID}, false}
 	default:

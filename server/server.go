@@ -84,6 +84,8 @@ type Config struct {
 	// MaxBody bounds the body of a request, in bytes; that of upstreams is bounded by
 	// flow.MaxPosted.
 	MaxBody int64
+	// MaxBodies bounds the requests with a body that are served at once; zero: 1024.
+	MaxBodies int
 
 	Metrics   *telemetry.Metrics
 	Readiness *telemetry.Readiness
@@ -136,7 +138,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.entry, err = request.New(request.Config{
 		Logger: cfg.Logger, Random: cfg.Random, Now: cfg.Now,
-		TrustedProxies: cfg.TrustedProxies, MaxBody: max(cfg.MaxBody, flow.MaxPosted), MaxForm: cfg.MaxBody, Failed: s.failed,
+		TrustedProxies: cfg.TrustedProxies, MaxBody: max(cfg.MaxBody, flow.MaxPosted), MaxForm: cfg.MaxBody, MaxBodies: cfg.MaxBodies, Failed: s.failed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing to take requests: %w", err)

@@ -143,7 +143,7 @@ func compose(cfg *config.Config, auditing io.Writer, logger *slog.Logger) (p *pr
 		FlowLifetime:   cfg.Expiry.AuthRequests,
 		Frontend:       newFrontend(cfg.Frontend),
 		AllowedOrigins: cfg.Web.AllowedOrigins, TrustedProxies: cfg.Web.TrustedProxies,
-		MaxBody: int64(cfg.Web.Limits.MaxBodyBytes),
+		MaxBody: int64(cfg.Web.Limits.MaxBodyBytes), MaxBodies: cfg.Web.Limits.MaxConnections,
 		Metrics: metrics, Readiness: readiness, Tracing: p.tracing,
 		Logger: logger, Audit: auditLog, Now: time.Now, Random: rand.Reader,
 	})

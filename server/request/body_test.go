@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/countersign/countersign/server/request"
@@ -59,6 +60,79 @@ func TestBodiesAreBounded(t *testing.T) {
 			log.next(t)
 		})
 	}
+}
+
+// Strangers who send bodies slowly get so many of them into memory, fewer of large
+// ones, and keep out nobody whose body is small, or who has none.
+func TestBodiesAreFew(t *testing.T) {
+	for name, test := range map[string]struct {
+		config request.Config
+		// size is that of the bodies, and most more than are taken; others come
+		// meanwhile.
+		size, most int
+		others     func(t *testing.T, url string) *http.Response
+	}{
+		"large": {request.Config{}, 64<<10 + 1, 45, func(t *testing.T, url string) *http.Response {
+			resp, _ := post(t, url, strings.NewReader("a=b"))
+			return resp
+		}},
+		"small": {request.Config{MaxBodies: 3}, 10, 5, func(t *testing.T, url string) *http.Response {
+			resp, _ := get(t, url)
+			return resp
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, _ := serve(t, test.config, func(e *request.Entry) http.Handler { return e.HandleUpTo(512<<10, readForm) })
+			full := func() *http.Response {
+				resp, _ := post(t, url, strings.NewReader(strings.Repeat("a", test.size)))
+				return resp
+			}
+			end := slowBodies(t, url, test.size, test.most, func() bool { return full().StatusCode == 503 })
+			if resp := test.others(t, url); resp.StatusCode != 200 {
+				t.Errorf("others get %d", resp.StatusCode)
+			}
+			end()
+			if resp := full(); resp.StatusCode != 200 {
+				t.Errorf("afterwards it is %d", resp.StatusCode)
+			}
+		})
+	}
+}
+
+// slowBodies begins to send bodies of so many bytes, until it is enough, at most so
+// many. end sends their ends, and returns when all are answered.
+func slowBodies(t *testing.T, url string, size, most int, enough func() bool) (end func()) {
+	t.Helper()
+	var slow []*io.PipeWriter
+	var sending sync.WaitGroup
+	end = sync.OnceFunc(func() {
+		for _, more := range slow {
+			_, _ = io.WriteString(more, strings.Repeat("a", size-1))
+		}
+		sending.Wait()
+	})
+	t.Cleanup(end) // before the server's, which waits for them
+	for !enough() {
+		if len(slow) == most {
+			t.Fatalf("%d bodies are taken at once", most)
+		}
+		body, more := io.Pipe()
+		slow = append(slow, more)
+		r, err := http.NewRequest(http.MethodPost, url, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = int64(size)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		sending.Go(func() {
+			// One that comes while the last place is taken for a moment is refused.
+			if resp, err := http.DefaultTransport.RoundTrip(r); err == nil {
+				resp.Body.Close()
+			}
+		})
+		_, _ = more.Write([]byte("a"))
+	}
+	return end
 }
 
 // Nothing of an announced gigabyte is waited for.

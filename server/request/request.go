@@ -9,8 +9,8 @@
 //
 // Threat: everything in a request is chosen by a stranger. Forged forwarding
 // headers would shift limits and blame to others; a request id of their making
-// would fake another's record; line breaks would forge records; a large body or
-// a panic would cost everybody.
+// would fake another's record; line breaks would forge records; a large body, many
+// of them at once, or a panic would cost everybody.
 package request
 
 import (
@@ -48,17 +48,32 @@ type Config struct {
 	// MaxForm bounds the bodies of Handle, which are forms: 64 KiB.
 	MaxForm int64
 
+	// MaxBodies bounds the requests with a body that are served at once by Handle:
+	// 1024. Over HTTP/2, one connection has many.
+	MaxBodies int
+
 	// Failed writes the response to an error that a Handler returned, to a body
-	// that is too large (*http.MaxBytesError) and to a panic (*Panic). It is
+	// that is too large (*http.MaxBytesError) or one too many (ErrCrowded), and to a
+	// panic (*Panic). It is
 	// called only while nothing was written, and may Note what it made of the
 	// error. Default: a line of text with the status and the request id.
 	Failed func(w http.ResponseWriter, r *http.Request, err error)
 }
 
+// largeBodies is how many bodies above MaxForm are taken at once. A stranger's that is
+// sent slowly is in memory until the listener's ReadTimeout, and a thousand of them
+// would be all that there is.
+const largeBodies = 32
+
+// ErrCrowded: so many bodies are being taken that there is no room for one more.
+var ErrCrowded = errors.New("too many bodies at once")
+
 // Entry takes requests in. It is safe for concurrent use.
 type Entry struct {
 	config  Config
 	proxies []netip.Prefix
+	// small and large have an element per body that is being taken.
+	small, large chan struct{}
 }
 
 // New checks the configuration.
@@ -76,7 +91,7 @@ func New(config Config) (*Entry, error) {
 			errs = append(errs, fmt.Errorf("no %s", required.name))
 		}
 	}
-	if config.MaxBody < 0 || config.MaxForm < 0 {
+	if config.MaxBody < 0 || config.MaxForm < 0 || config.MaxBodies < 0 {
 		errs = append(errs, errors.New("negative body limit"))
 	}
 	proxies, err := unmapped(config.TrustedProxies)
@@ -89,10 +104,16 @@ func New(config Config) (*Entry, error) {
 	if config.MaxForm == 0 {
 		config.MaxForm = 64 << 10
 	}
+	if config.MaxBodies == 0 {
+		config.MaxBodies = 1024
+	}
 	if config.Failed == nil {
 		config.Failed = plainFailure
 	}
-	return &Entry{config: config, proxies: proxies}, nil
+	return &Entry{
+		config: config, proxies: proxies,
+		small: make(chan struct{}, config.MaxBodies), large: make(chan struct{}, largeBodies),
+	}, nil
 }
 
 // Wrap takes in every request for next, which is everything: it belongs around
@@ -130,10 +151,19 @@ type Handler func(w http.ResponseWriter, r *http.Request) error
 // become responses through Failed and causes in the record.
 func (e *Entry) Handle(h Handler) http.Handler { return e.HandleUpTo(e.config.MaxForm, h) }
 
-// HandleUpTo is Handle for bodies up to another limit; MaxBody stays above it.
+// HandleUpTo is Handle for bodies up to another limit; MaxBody stays above it. Of
+// bodies above MaxForm it takes a few at once, of others MaxBodies, and fails what
+// comes then with ErrCrowded.
 func (e *Entry) HandleUpTo(limit int64, h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.bounded(w, w, r, limit, func(w http.ResponseWriter, r *http.Request) {
+			leave, ok := e.room(r, limit)
+			if !ok {
+				w.Header().Set("Connection", "close")
+				e.fail(w, r, ErrCrowded)
+				return
+			}
+			defer leave()
 			record := from(r.Context())
 			defer func() { record.addForm(r.PostForm) }()
 			if err := h(w, r); err != nil {
@@ -141,6 +171,24 @@ func (e *Entry) HandleUpTo(limit int64, h Handler) http.Handler {
 			}
 		})
 	})
+}
+
+// room takes a place for the body of a request, if there is one. It is kept until leave
+// is called: what was read stays in memory as long.
+func (e *Entry) room(r *http.Request, limit int64) (leave func(), ok bool) {
+	places := e.small
+	switch n := r.ContentLength; {
+	case n == 0:
+		return func() {}, true
+	case limit > e.config.MaxForm && (n < 0 || n > e.config.MaxForm):
+		places = e.large
+	}
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, true
+	default:
+		return nil, false
+	}
 }
 
 // bounded serves a request whose body ends with an error after limit bytes. One
@@ -170,8 +218,11 @@ func (e *Entry) fail(w http.ResponseWriter, r *http.Request, err error) {
 func plainFailure(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusInternalServerError
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	switch {
+	case errors.As(err, &tooLarge):
 		status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, ErrCrowded):
+		status = http.StatusServiceUnavailable
 	}
 	http.Error(w, fmt.Sprintf("%s (request %s)", http.StatusText(status), ID(r.Context())), status)
 }
