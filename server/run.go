@@ -32,7 +32,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if len(s.cfg.Secrets) == 0 {
 		s.cfg.Logger.Warn("no secrets are configured, so the master secret is kept in the database: " +
-			"whoever can read the database can sign tokens; set secrets before production")
+			"whoever can read the database can sign tokens; set secrets before production, with this one among them")
 	}
 	s.provider.Store(p)
 	s.cfg.Readiness.Changed()

@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,6 +46,9 @@ first, then running requests are given web.limits.shutdownTimeout to finish.`,
 			if err != nil {
 				return err
 			}
+			// When what reads our log or our records goes away, writing fails as it does
+			// on a full disk. Go would end the process instead.
+			signal.Ignore(syscall.SIGPIPE)
 			return serve(cmd.Context(), cfg, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}

@@ -129,7 +129,7 @@ func open(row storage.SigningKey, box *seal.Box) (*key, error) {
 // ErrSecrets: a private key was sealed with a master secret that is not
 // configured any more. New keys are not made in its place, because everything
 // that the old ones signed would stop being valid without a word.
-var ErrSecrets = errors.New("cannot be opened with any configured secret: put the secret that was in use before at the end of `secrets:`, and remove it only when the keys it sealed have rotated away")
+var ErrSecrets = errors.New("cannot be opened with any configured secret: put the secret that was in use before at the end of `secrets:`, and remove it only when the keys it sealed have rotated away; where no secrets were configured, it is in the database's table master_secret, and config.example.yaml says how to write it")
 
 // publicJWK is the public key as the JWKS shows it. Its kid is the thumbprint
 // of RFC 7638, so that a kid can never name two keys.
