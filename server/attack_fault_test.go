@@ -51,8 +51,13 @@ func direct(h http.Handler, form url.Values) answer {
 
 // directAt is direct, to any address.
 func directAt(h http.Handler, path string, form url.Values) answer {
+	return directAs(h, path, "application/x-www-form-urlencoded", form)
+}
+
+// directAs is directAt with a body that is said to be something else.
+func directAs(h http.Handler, path, contentType string, form url.Values) answer {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Content-Type", contentType)
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, r)
 	a := answer{status: rec.Code, header: rec.Header(), raw: rec.Body.String()}

@@ -292,6 +292,17 @@ func TestLogoutIsNoOpenRedirector(t *testing.T) {
 	if !w.signedIn(p) {
 		t.Error("something of it has signed alice out")
 	}
+	// What was registered when the person was asked, and is not any more.
+	page := w.get(p, w.logout("client_id", "app", "post_logout_redirect_uri", bye))
+	sealed := url.Values{"request": {page.Forms[0].Fields.Get("request")}}
+	next := w.db.replica(t, w.clock, func(c *server.Config) { c.Policy.Issuer = w.issuer })
+	p.HTTPTransport(&leaver{next.http.Client().Transport})
+	if got := w.get(p, w.issuer+"/logout?"+sealed.Encode()); got.Status != http.StatusBadRequest || leaves(got) {
+		t.Errorf("an address that is not registered any more: %d at %s", got.Status, got.URL)
+	}
+	if got := w.submit(p, page); got.Status != http.StatusOK || leaves(got) || w.signedIn(p) {
+		t.Errorf("confirmed for an address that is not registered any more: %d at %s", got.Status, got.URL)
+	}
 }
 
 // A hint is an id_token, expired or not; nothing else that we signed, or somebody

@@ -175,7 +175,7 @@ func TestTokenErrors(t *testing.T) {
 		"an unknown client":       {with("client_id", "nobody"), nil, 401, "invalid_client"},
 		"a client_id with NUL":    {with("client_id", "app\x00"), nil, 401, "invalid_client"},
 		"two ways to identify":    {good(), basic("app", "app-secret"), 400, "invalid_request"},
-		"two Basic headers":       {url.Values{"grant_type": {"authorization_code"}}, append(basic("app", "app-secret"), basic("app", "app-secret")...), 400, "invalid_request"},
+		"two Basic headers":       {url.Values{"grant_type": {"authorization_code"}, "code": {"x"}, "redirect_uri": {callback}}, append(basic("app", "app-secret"), basic("app", "app-secret")...), 400, "invalid_request"},
 		"a wrong Basic secret":    {url.Values{"grant_type": {"authorization_code"}}, basic("app", "wrong"), 401, "invalid_client"},
 		"Basic that is no base64": {url.Values{"grant_type": {"authorization_code"}}, []string{"Authorization", "Basic %%%"}, 401, "invalid_client"},
 		"Bearer as client":        {url.Values{"grant_type": {"authorization_code"}}, []string{"Authorization", "Bearer abc"}, 401, "invalid_client"},
@@ -189,10 +189,8 @@ func TestTokenErrors(t *testing.T) {
 	// Secrets never travel in addresses, and bodies are forms.
 	a := w.post("/token?"+good().Encode(), url.Values{})
 	a.expect(t, "everything in the query", 401, "invalid_client")
-	a = w.do(http.MethodPost, "/token", good(), "Content-Type", "application/json")
-	if a.status != http.StatusBadRequest {
-		t.Errorf("JSON: %d", a.status)
-	}
+	r := directAs(w.http.Config.Handler, "/dex/token", "application/json", good())
+	r.expect(t, "JSON", 400, "invalid_request")
 	if a := w.do(http.MethodGet, "/token", nil); a.status != http.StatusMethodNotAllowed {
 		t.Errorf("GET: %d", a.status)
 	}

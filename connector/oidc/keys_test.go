@@ -3,8 +3,10 @@ package oidc_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -93,5 +95,47 @@ func TestKeysThatHang(t *testing.T) {
 	defer cancel()
 	if _, err := c.Arrive(short, arrival); !errors.Is(err, connector.ErrUpstream) || short.Err() == nil || first.Err() != nil {
 		t.Errorf("%v", err)
+	}
+}
+
+// known answers in the name of an https provider, whatever was asked.
+type known struct{ document string }
+
+func (k known) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(k.document)), Request: r,
+	}, nil
+}
+
+// Who is asked over https leads to no address without it: codes, secrets and keys go
+// there.
+func TestDiscoveryStaysOnHTTPS(t *testing.T) {
+	t.Parallel()
+	const issuer = "https://idp.example"
+	good := `{"issuer": "` + issuer + `"`
+	endpoints := []string{"authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint", "end_session_endpoint"}
+	for _, name := range endpoints {
+		good += `, "` + name + `": "` + issuer + "/" + name + `"`
+	}
+	good += "}"
+	documents := map[string]string{"": good}
+	for _, name := range endpoints {
+		documents[name] = strings.Replace(good, issuer+"/"+name, "http://idp.example/"+name, 1)
+	}
+	for name, document := range documents {
+		p := newProvider(t)
+		c := p.unknown(func(c *oidc.Config) { c.Issuer, c.Client = issuer, &http.Client{Transport: known{document}} })
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); c.Run(ctx) }()
+		p.await("asked", func() bool {
+			return c.Ready() == nil || !strings.Contains(c.Ready().Error(), "not been asked")
+		})
+		cancel()
+		<-ended
+		if err := c.Ready(); (name == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), name) {
+			t.Errorf("%s without https: %v", name, err)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
@@ -402,6 +403,12 @@ func TestHostileTokens(t *testing.T) {
 		},
 		"keys redirect in a circle": func(p *fakeProvider) {
 			p.handlers["/keys"] = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/keys", http.StatusFound) }
+		},
+		"a key for another alg":  func(p *fakeProvider) { p.publish(func(k *jose.JSONWebKey) { k.Algorithm = "ES384" }) },
+		"a key for encryption":   func(p *fakeProvider) { p.publish(func(k *jose.JSONWebKey) { k.Use = "enc" }) },
+		"the key by another kid": func(p *fakeProvider) { p.publish(func(k *jose.JSONWebKey) { k.KeyID = "other" }) },
+		"keys in a failed response": func(p *fakeProvider) {
+			p.handlers["/keys"] = func(w http.ResponseWriter, r *http.Request) { answer(w, http.StatusNotFound, p.documents["/keys"]) }
 		},
 		"no keys":         func(p *fakeProvider) { p.documents["/keys"] = map[string]any{} },
 		"keys are a page": func(p *fakeProvider) { p.documents["/keys"] = "<html>" },

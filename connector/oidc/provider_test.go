@@ -87,6 +87,13 @@ func (p *fakeProvider) rotate(kid string) {
 	}}
 }
 
+// publish gives the key alone, and says something else of it.
+func (p *fakeProvider) publish(change func(*jose.JSONWebKey)) {
+	k := jose.JSONWebKey{Key: &p.key.PublicKey, KeyID: p.kid, Use: "sig"}
+	change(&k)
+	p.documents["/keys"] = map[string]any{"keys": []any{k}}
+}
+
 func (p *fakeProvider) count(path string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

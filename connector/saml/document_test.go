@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,11 @@ import (
 func TestParse(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"<a>" + strings.Repeat(" ", maxDocument) + "</a>": "bytes",
-		`<a b:c="d" b:c="e"/>`:                            "twice",
+		"<a>" + strings.Repeat(" ", maxDocument) + "</a>":                      "bytes",
+		`<a b:c="d" b:c="e"/>`:                                                 "twice",
+		`<a><?xml version="1.0"?></a>`:                                         "processing instruction",
+		strings.Repeat("<a>", maxDepth+1) + strings.Repeat("</a>", maxDepth+1): "too many",
+		"<a" + numbered(maxAttributes+1) + "/>":                                "too many",
 		// Unstable in round trips, in older versions of encoding/xml; newer ones refuse
 		// them themselves (CVE-2020-29509 to 29511).
 		`<x::y/>`:       "",
@@ -31,6 +35,15 @@ func TestParse(t *testing.T) {
 			t.Errorf("%.60s: error %v, want %q", text, err, want)
 		}
 	}
+}
+
+// numbered are so many attributes.
+func numbered(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ` a%d=""`, i)
+	}
+	return b.String()
 }
 
 // etree's own way to read text ends at a comment; this one refuses.
