@@ -243,3 +243,27 @@ func TestAnotherWay(t *testing.T) {
 		}
 	}
 }
+
+// Where the log says why, the page shows under which id.
+func TestRequestIDShown(t *testing.T) {
+	site := newSite(t, web.Config{})
+	for _, c := range []struct {
+		page web.Page
+		want bool
+	}{
+		{web.Error{}, true},
+		{web.Error{Kind: web.ErrorNotFound}, true},
+		{web.Finished{}, true},
+		{web.SignInFailed{Error: web.LoginError{Kind: web.LoginUpstreamFailed}}, true},
+		{web.Password{Error: web.LoginError{Kind: web.LoginUpstreamFailed}}, true},
+		{web.Password{Error: web.LoginError{Kind: web.LoginDenied}}, true},
+		{web.Password{Error: web.LoginError{Kind: web.LoginInvalid}}, false},
+		{web.Password{}, false},
+		{web.Home{}, false},
+	} {
+		root := document(t, show(t, site, c.page, web.PageOptions{RequestID: "01J9Z3K8QX"}))
+		if got := strings.Contains(content(root), "Request 01J9Z3K8QX"); got != c.want {
+			t.Errorf("%T %+v shows the id of its request: %v", c.page, c.page, got)
+		}
+	}
+}
