@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -316,6 +317,66 @@ func TestAccountWithAThousandGrants(t *testing.T) {
 		page = w.press(h.browser, w.account(h.browser), "end", "apps")
 		if strings.Contains(page.Body, `name="grant"`) || !strings.Contains(page.Body, "are signed out.") {
 			t.Errorf("the page:\n%s", page.Body)
+		}
+	})
+}
+
+// No page says that there are no apps while there are on another, and none leads to
+// one without any: what was not used for too long does not count.
+func TestAccountPastIdleApps(t *testing.T) {
+	onEngines(t, func(t *testing.T, engine string) {
+		const none = "No app stays signed in"
+		for name, c := range map[string]struct{ oldest, idle, newest, apps int }{
+			"nothing":               {0, 0, 0, 0},
+			"idle ones only":        {0, 3, 0, 0},
+			"a full page":           {0, 3, 50, 50},
+			"one more":              {1, 3, 50, 51},
+			"one far behind others": {1, 300, 0, 1},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, engine)
+				p := w.browser()
+				w.response(w.signIn(p, w.request()))
+				session, _, err := w.store.Session(t.Context(), sessionHash(t, w, p), w.clock.now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				now := w.clock.now().UTC().Truncate(time.Microsecond)
+				for i := range c.oldest + c.idle + c.newest {
+					at := now
+					if i >= c.oldest && i < c.oldest+c.idle {
+						at = now.Add(-13 * time.Hour)
+					}
+					g := storage.Grant{
+						ID: storage.GrantID{byte(i >> 8), byte(i), 1}, ClientID: "app", ConnectorID: "staff", UserID: "user-alice", SID: session.SID,
+						Scopes: []string{"openid", "offline_access"}, CreatedAt: at, CodeExpiresAt: at.Add(time.Minute), ExpiresAt: at.Add(time.Minute),
+					}
+					if err := w.store.Authorize(t.Context(), storage.Authorization{Grant: g, Session: session.IDHash}); err != nil {
+						t.Fatal(err)
+					}
+					if err := w.store.RedeemCode(t.Context(), storage.Redemption{ID: g.ID, Now: at, ExpiresAt: now.Add(24 * time.Hour)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				apps := 0
+				for page, more := w.account(p), true; more; {
+					shown := strings.Count(page.Body, `name="grant"`)
+					apps += shown
+					older := slices.IndexFunc(page.Links(), func(link string) bool { return strings.Contains(link, "?before=") })
+					if strings.Contains(page.Body, none) != (c.apps == 0) {
+						t.Errorf("%d apps, and the page says:\n%s", c.apps, page.Body)
+					}
+					if more = older >= 0; more {
+						page = w.get(p, page.Links()[older])
+					} else if shown == 0 && c.apps > 0 {
+						t.Error("a link led to a page without apps")
+					}
+				}
+				if apps != c.apps {
+					t.Errorf("%d apps are shown, of %d", apps, c.apps)
+				}
+			})
 		}
 	})
 }

@@ -387,6 +387,20 @@ func TestLogoutPosted(t *testing.T) {
 				t.Errorf("the id_token is in the address %s", hop)
 			}
 		}
+		// The address of the question, opened again much later, asks again, and leads
+		// nowhere any more.
+		w.response(w.signIn(p, w.request()))
+		address := post(p, "client_id", "app", "post_logout_redirect_uri", bye).URL.String()
+		w.clock.advance(31 * time.Minute)
+		if page = w.get(p, address); !asks(page) || !w.signedIn(p) {
+			t.Fatalf("opened again: %d at %s\n%s", page.Status, page.URL, page.Body)
+		}
+		if page = w.submit(p, page); leaves(page) || page.Status != http.StatusOK || w.signedIn(p) {
+			t.Errorf("answered then: %d at %s", page.Status, page.URL)
+		}
+		if page = w.get(p, address); page.Status != http.StatusOK || !strings.Contains(page.Body, "You are signed out") {
+			t.Errorf("opened by nobody: %d at %s", page.Status, page.URL)
+		}
 		if page := post(p, "id_token_hint", "bad", "post_logout_redirect_uri", bye); page.Status != http.StatusBadRequest || leaves(page) {
 			t.Errorf("posted with a bad hint: %d at %s", page.Status, page.URL)
 		}

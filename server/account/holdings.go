@@ -70,13 +70,16 @@ func (a *Account) apps(ctx context.Context, current *session.Current, before sto
 			return fmt.Errorf("reading a person's grants: %w", err)
 		}
 		for _, g := range found {
-			if len(page.Apps) == maxApps {
+			app, ok, err := a.app(ctx, g, of.Now)
+			if err != nil {
+				return err
+			}
+			if ok && len(page.Apps) == maxApps {
 				page.OlderURL = a.older(of.Before)
 				return nil
 			}
-			of.Before = g.ID
-			if err := a.app(ctx, g, of.Now, page); err != nil {
-				return err
+			if of.Before = g.ID; ok {
+				page.Apps = append(page.Apps, app)
 			}
 		}
 		if len(found) < of.Limit {
@@ -87,25 +90,24 @@ func (a *Account) apps(ctx context.Context, current *session.Current, before sto
 	return nil
 }
 
-// app adds a grant to the page, if it keeps an app signed in. A client that is not
+// app is a grant on the page; not ok: it keeps no app signed in. A client that is not
 // there any more is shown by its id: it might come back.
-func (a *Account) app(ctx context.Context, g storage.Grant, now time.Time, page *web.Account) error {
+func (a *Account) app(ctx context.Context, g storage.Grant, now time.Time) (app web.App, ok bool, err error) {
 	client, err := clients.Lookup(ctx, a.cfg.Clients, g.ClientID)
 	if err != nil {
-		return err
+		return app, false, err
 	}
 	if client == nil {
 		client = &storage.Client{ID: g.ClientID}
 	}
 	if !oauth.KeepsSignedIn(g, *client, a.cfg.Policy, now) {
-		return nil
+		return app, false, nil
 	}
-	page.Apps = append(page.Apps, web.App{
+	return web.App{
 		ID: g.ID.String(), Name: cmp.Or(client.Name, client.ID),
 		Since: web.Where{Device: device.Of(g.UserAgent), Address: g.IPAddress, At: g.CreatedAt},
 		Used:  web.Where{Address: g.RefreshedIPAddress, At: g.RefreshedAt},
-	})
-	return nil
+	}, true, nil
 }
 
 func (a *Account) older(than storage.GrantID) string {

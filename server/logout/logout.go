@@ -92,6 +92,9 @@ func (e *Endpoint) Get(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	req, client, err := e.read(r, form)
+	if errors.Is(err, errExpired) { // a tab that was left open, or restored: no client's mistake
+		req, client, err = oauth.LogoutRequest{}, nil, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -258,28 +261,35 @@ func (e *Endpoint) seal(req oauth.LogoutRequest) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sealed), nil
 }
 
+// errExpired: the request was checked here, too long ago, or its address is not
+// registered any more.
+var errExpired = &oauth.Error{Code: oauth.InvalidRequest, Description: "this sign-out has expired: start it again"}
+
 // unseal opens a request that was checked before, and looks again whether its
 // address is registered.
 func (e *Endpoint) unseal(r *http.Request, value string) (req oauth.LogoutRequest, client *storage.Client, err error) {
-	expired := &oauth.Error{Code: oauth.InvalidRequest, Description: "this sign-out has expired: start it again"}
+	forged := &oauth.Error{Code: oauth.InvalidRequest, Description: "this sign-out was not begun here, or before the secrets changed: start it again"}
 	sealed, err := base64.RawURLEncoding.DecodeString(value)
 	if err != nil {
-		return req, nil, expired
+		return req, nil, forged
 	}
 	plain, err := e.box.Open(sealed, nil)
 	if err != nil {
-		return req, nil, expired
+		return req, nil, forged
 	}
 	var found waiting
-	if json.Unmarshal(plain, &found) != nil || e.cfg.Now().Sub(time.Unix(found.Since, 0)) > e.cfg.Lifetime {
-		return req, nil, expired
+	if json.Unmarshal(plain, &found) != nil {
+		return req, nil, forged
+	}
+	if e.cfg.Now().Sub(time.Unix(found.Since, 0)) > e.cfg.Lifetime {
+		return req, nil, errExpired
 	}
 	client, ok, err := e.registered(r, found.Request)
 	if err != nil {
 		return req, nil, err
 	}
 	if !ok {
-		return req, nil, expired
+		return req, nil, errExpired
 	}
 	return found.Request, client, nil
 }

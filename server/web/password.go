@@ -70,5 +70,10 @@ func (p Password) Alert() string { return loginTexts[p.Error.Kind] }
 // Invalid says that the fields themselves are at fault.
 func (p Password) Invalid() bool { return p.Error.Kind == LoginInvalid }
 
+// Explained says that the log has more of the reason than the page.
+func (p Password) Explained() bool {
+	return p.Error.Kind == LoginUpstreamFailed || p.Error.Kind == LoginDenied
+}
+
 // FocusPassword says where the person goes on: the user name is there already.
 func (p Password) FocusPassword() bool { return p.Username != "" }

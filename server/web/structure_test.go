@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -217,6 +218,52 @@ func TestPersonTitles(t *testing.T) {
 	} {
 		if c.person.Title() != c.title || c.person.Subtitle() != c.subtitle || c.person.Initial() != c.initial {
 			t.Errorf("%+v: %q, %q, %q", c.person, c.person.Title(), c.person.Subtitle(), c.person.Initial())
+		}
+	}
+}
+
+// Another way to sign in is spoken of where a link leads to one.
+func TestAnotherWay(t *testing.T) {
+	site := newSite(t, web.Config{})
+	failed := web.LoginError{Kind: web.LoginUpstreamFailed}
+	for _, p := range []web.Page{
+		web.Error{Kind: web.ErrorUpstream},
+		web.SignInFailed{Connector: "GitHub", Error: failed, RetryURL: "/r"},
+		web.Password{Action: "/l", Error: failed},
+		web.SignInFailed{Connector: "GitHub", Error: failed, RetryURL: "/r", BackURL: "/b"},
+		web.Password{Action: "/l", Error: failed, BackURL: "/b"},
+	} {
+		for _, locale := range []string{"en", "de"} {
+			root := document(t, show(t, site, p, web.PageOptions{Locales: []string{locale}}))
+			leads := slices.ContainsFunc(elements(root, "a"), func(a *html.Node) bool { href, _ := attr(a, "href"); return href == "/b" })
+			text := content(elements(root, "main")[0])
+			if speaks := strings.Contains(text, "another way") || strings.Contains(text, "ander"); speaks != leads {
+				t.Errorf("%+v in %s: leads to another way %v, and says: %s", p, locale, leads, text)
+			}
+		}
+	}
+}
+
+// Where the log says why, the page shows under which id.
+func TestRequestIDShown(t *testing.T) {
+	site := newSite(t, web.Config{})
+	for _, c := range []struct {
+		page web.Page
+		want bool
+	}{
+		{web.Error{}, true},
+		{web.Error{Kind: web.ErrorNotFound}, true},
+		{web.Finished{}, true},
+		{web.SignInFailed{Error: web.LoginError{Kind: web.LoginUpstreamFailed}}, true},
+		{web.Password{Error: web.LoginError{Kind: web.LoginUpstreamFailed}}, true},
+		{web.Password{Error: web.LoginError{Kind: web.LoginDenied}}, true},
+		{web.Password{Error: web.LoginError{Kind: web.LoginInvalid}}, false},
+		{web.Password{}, false},
+		{web.Home{}, false},
+	} {
+		root := document(t, show(t, site, c.page, web.PageOptions{RequestID: "01J9Z3K8QX"}))
+		if got := strings.Contains(content(root), "Request 01J9Z3K8QX"); got != c.want {
+			t.Errorf("%T %+v shows the id of its request: %v", c.page, c.page, got)
 		}
 	}
 }
