@@ -321,15 +321,20 @@ func TestOIDCUpstreamAnotherAccount(t *testing.T) {
 		}
 	}
 	p, page := f.atUp()
-	page = f.down.submit(p, page, "login", alice, "password", alicePassword)
-	again := slices.IndexFunc(page.Links(), func(link string) bool { return strings.HasSuffix(link, "/login/partner") })
-	if page.Status != http.StatusForbidden || again < 0 {
-		t.Fatalf("somebody who may not come in: %d at %s\n%s", page.Status, page.URL, page.Body)
+	retry := func(page *person.Page) *person.Page {
+		t.Helper()
+		i := slices.IndexFunc(page.Links(), func(link string) bool { return strings.HasSuffix(link, "/login/partner") })
+		if page.Status != http.StatusForbidden || i < 0 {
+			t.Fatalf("no way to try again: %d at %s\n%s", page.Status, page.URL, page.Body)
+		}
+		return f.down.get(p, page.Links()[i])
 	}
-	asBob(p, f.down.get(p, page.Links()[again]))
+	page = f.down.submit(p, page, "login", alice, "password", alicePassword)
+	asBob(p, retry(page)) // she may not come in
 
-	page = f.down.get(p, f.down.request("scope", offline, "prompt", "select_account"))
-	asBob(p, f.down.submit(p, page, "account", "other"))
+	page = f.down.submit(p, f.down.get(p, f.down.request("scope", offline, "prompt", "select_account")), "account", "other")
+	back := url.Values{"state": {flowIDOfUpstream(t, page)}, "iss": {f.up.issuer}, "error": {"access_denied"}}
+	asBob(p, retry(f.down.get(p, f.down.issuer+"/callback?"+back.Encode()))) // they turned back there
 }
 
 // While the upstream is away people keep working, for staleIfError.

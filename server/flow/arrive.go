@@ -178,7 +178,9 @@ func (f *Flow) Arrive(w http.ResponseWriter, r *http.Request) error {
 	v.st.Away = nil
 	who, err := f.arrive(r, c, left.Kept)
 	if err != nil {
-		_, v.st.Another = errors.AsType[*connector.DeniedError](err)
+		if _, denied := errors.AsType[*connector.DeniedError](err); denied {
+			v.st.Another = true
+		}
 		if carried := f.carry(w, v.id, v.st, f.cfg.Lifetime); carried != nil {
 			return carried
 		}
