@@ -26,6 +26,26 @@ func identityOf(t *testing.T, s storage.Store, id storage.GrantID) storage.Ident
 }
 
 var identityTests = map[string]func(*testing.T, Database){
+	"a user id of two connectors is two people": func(t *testing.T, open Database) {
+		s := open(t)
+		in, twin := signIn(), signIn()
+		twin.Identity.UserID, twin.Session.UserID, twin.Grant.UserID = in.Identity.UserID, in.Identity.UserID, in.Identity.UserID
+		for _, person := range []storage.SignIn{in, twin} {
+			must(t, ErrorOf(s.SignIn(t.Context(), person)))
+		}
+		// Redeeming a code keeps the one whose it is for longer.
+		must(t, s.RedeemCode(t.Context(), storage.Redemption{ID: in.Grant.ID, Now: epoch, ExpiresAt: epoch.Add(720 * time.Hour)}))
+		equal(t, identityOf(t, s, twin.Grant.ID), twin.Identity)
+		for i, person := range []storage.SignIn{in, twin} {
+			of := storage.Holding{ConnectorID: person.Identity.ConnectorID, UserID: person.Identity.UserID, Now: epoch, Limit: 10}
+			sessions, err := s.SessionsOf(t.Context(), of)
+			must(t, err)
+			equal(t, sessions, []storage.Session{person.Session})
+			grants, err := s.GrantsOf(t.Context(), of)
+			must(t, err)
+			equal(t, len(grants), 1-i)
+		}
+	},
 	"the newest answer is kept": func(t *testing.T, open Database) {
 		s := open(t)
 		in, bystander := seed(t, s), seed(t, s)
