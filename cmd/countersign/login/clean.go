@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"unicode"
 )
@@ -30,10 +31,18 @@ func visible(r rune) rune {
 	return -1
 }
 
-// cleanError is an error whose text holds what the provider sent.
+// cleanError is an error whose text holds what the provider sent. Of a page for
+// browsers, as most servers send where there is no provider, nothing can be read on
+// a terminal.
 func cleanError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return errors.New(clean(err.Error()))
+	text := err.Error()
+	if page := htmlBegins.FindStringIndex(text); page != nil {
+		text = strings.TrimSpace(text[:page[0]]) + " a web page, not the answer of a provider"
+	}
+	return errors.New(clean(text))
 }
+
+var htmlBegins = regexp.MustCompile(`(?i)<!doctype html|<html`)

@@ -378,3 +378,26 @@ func TestWrite(t *testing.T) {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
 }
+
+// Where there is no provider there is often a page, which says nothing to a terminal.
+func TestPageInsteadOfAProvider(t *testing.T) {
+	for _, tt := range []struct{ name, page string }{
+		{"with a doctype", "<!DOCTYPE html>\n<html><title>no such page</title>"},
+		{"without", "\n<HTML lang=en><title>no such page</title>"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newOP(t)
+			opts, _ := options(o, io.Discard)
+			other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = io.WriteString(w, tt.page)
+			}))
+			t.Cleanup(other.Close)
+			opts.Issuer = other.URL
+			_, err := login.Run(t.Context(), opts)
+			if err == nil || !strings.HasSuffix(err.Error(), ": a web page, not the answer of a provider") || !strings.Contains(err.Error(), "404 Not Found") {
+				t.Errorf("it says %v", err)
+			}
+		})
+	}
+}
