@@ -160,7 +160,8 @@ func (w *world) checkLogoutToken(t *testing.T, token string, id map[string]any, 
 		t.Errorf("verifying: %v", err)
 	}
 	c := claims(t, token)
-	if c["iss"] != id["iss"] || c["sub"] != id["sub"] || c["sid"] != id["sid"] || c["sid"] == nil || c["aud"] != "app" || c["jti"] == "" {
+	jti, _ := c["jti"].(string)
+	if c["iss"] != id["iss"] || c["sub"] != id["sub"] || c["sid"] != id["sid"] || c["sid"] == nil || c["aud"] != "app" || jti == "" {
 		t.Errorf("claims %v, of the id_token %v", c, id)
 	}
 	events, _ := c["events"].(map[string]any)

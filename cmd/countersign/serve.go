@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
 
 	"github.com/countersign/countersign/cmd/countersign/config"
 	"github.com/countersign/countersign/server"
@@ -49,6 +50,11 @@ first, then running requests are given web.limits.shutdownTimeout to finish.`,
 			// When what reads our log or our records goes away, writing fails as it does
 			// on a full disk. Go would end the process instead.
 			signal.Ignore(syscall.SIGPIPE)
+			// Others read their files again when they are told to; ours are followed. Who
+			// closes the terminal that shows the log means the end.
+			if !term.IsTerminal(int(os.Stderr.Fd())) {
+				signal.Ignore(syscall.SIGHUP)
+			}
 			return serve(cmd.Context(), cfg, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
