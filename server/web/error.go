@@ -9,11 +9,6 @@ type Error struct {
 	// Message is for the developer or the operator, in English; it is shown as it
 	// is, in small print. It must not hold internals or secrets.
 	Message string
-	// Client is shown when it is known.
-	Client Client
-	// ReturnURL leads back to the app when it is http or https. It must be
-	// validated: an error page that leads anywhere is an open redirector.
-	ReturnURL string
 }
 
 // ErrorKind picks title and text.
@@ -25,7 +20,6 @@ const (
 	ErrorBadRequest                   // the app sent something wrong: tell its developer
 	ErrorDenied                       // signed in, and not allowed
 	ErrorNotFound                     // no such page
-	ErrorTooMany                      // wait
 	ErrorUnavailable                  // something of ours is down for now
 	ErrorUpstream                     // the identity provider failed: try again, or another
 	ErrorForeignForm                  // the form was not sent from a page of ours
@@ -37,14 +31,12 @@ var errorTexts = map[ErrorKind][2]string{
 	ErrorBadRequest:  {"error.bad_request.title", "error.bad_request.text"},
 	ErrorDenied:      {"error.denied.title", "error.denied.text"},
 	ErrorNotFound:    {"error.not_found.title", "error.not_found.text"},
-	ErrorTooMany:     {"error.too_many.title", "error.too_many.text"},
 	ErrorUnavailable: {"error.unavailable.title", "error.unavailable.text"},
 	ErrorUpstream:    {"error.upstream.title", "error.upstream.text"},
 	ErrorForeignForm: {"error.foreign_form.title", "error.foreign_form.text"},
 }
 
 func (Error) template() string { return "error" }
-func (p Error) client() Client { return p.Client }
 
 func (p Error) check() error {
 	if _, ok := errorTexts[p.Kind]; !ok {
@@ -58,6 +50,3 @@ func (p Error) Title() string { return errorTexts[p.Kind][0] }
 
 // Text is the key of what the person can do.
 func (p Error) Text() string { return errorTexts[p.Kind][1] }
-
-// Return is ReturnURL when it may be a link.
-func (p Error) Return() string { return webAddress(p.ReturnURL) }

@@ -78,10 +78,10 @@ func TestPolicies(t *testing.T) {
 		want     string
 	}{
 		"plain":           {page: web.Home{}, want: policyOfPage},
-		"logo of client":  {page: web.Finished{Client: client}, want: strings.Replace(policyOfPage, "img-src 'self'", "img-src 'self' https://logos.example:8443", 1)},
-		"logo of nobody":  {page: web.Finished{Client: web.Client{LogoURL: "http://logos.example/x"}}, want: policyOfPage},
+		"logo of client":  {page: web.SignedOut{Client: client}, want: strings.Replace(policyOfPage, "img-src 'self'", "img-src 'self' https://logos.example:8443", 1)},
+		"logo of nobody":  {page: web.SignedOut{Client: web.Client{LogoURL: "http://logos.example/x"}}, want: policyOfPage},
 		"logo of issuer":  {frontend: web.Frontend{LogoURL: "https://cdn.example/logo.svg"}, page: web.Home{}, want: strings.Replace(policyOfPage, "img-src 'self'", "img-src 'self' https://cdn.example", 1)},
-		"one logo origin": {frontend: web.Frontend{LogoURL: "https://logos.example:8443/us"}, page: web.Finished{Client: client}, want: strings.Replace(policyOfPage, "img-src 'self'", "img-src 'self' https://logos.example:8443", 1)},
+		"one logo origin": {frontend: web.Frontend{LogoURL: "https://logos.example:8443/us"}, page: web.SignedOut{Client: client}, want: strings.Replace(policyOfPage, "img-src 'self'", "img-src 'self' https://logos.example:8443", 1)},
 		"form leads on": {page: web.Consent{}, opt: web.PageOptions{FormAction: []string{"https://app.example/callback?x=y", "com.example.app:/cb"}},
 			want: strings.Replace(policyOfPage, "form-action 'self'", "form-action 'self' https://app.example com.example.app:", 1)},
 	} {

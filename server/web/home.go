@@ -10,14 +10,6 @@ type Home struct {
 	AccountURL string
 	// DiscoveryURL is for developers; empty: not shown.
 	DiscoveryURL string
-	// Links are the operator's: their names are not translated.
-	Links []Link
-}
-
-// Link is a link with a name that is not ours to translate.
-type Link struct {
-	Name string
-	URL  string
 }
 
 func (Home) template() string { return "home" }

@@ -80,13 +80,12 @@ func Examples() []Page {
 		SignInFailed{Client: client, Connector: "GitHub", Error: LoginError{Kind: LoginDenied, Message: "You are not in a group that may sign in here."},
 			RetryURL: "/flow/1/login/github", BackURL: "/flow/1"},
 		SignInFailed{Connector: "GitHub", Error: LoginError{Kind: LoginTurnedBack}},
-		Finished{Client: client, ReturnURL: returnURL},
+		Finished{},
 		SignOut{Client: client, Person: person, Action: "/logout", Session: "s", Request: "r"},
 		SignedOut{Client: client, ReturnURL: returnURL},
 		SignedOut{Upstream: "Example Workforce"},
 		Home{DiscoveryURL: "https://id.example/.well-known/openid-configuration"},
-		Home{Person: &person, SignOutAction: "/logout", AccountURL: "/account", DiscoveryURL: "https://id.example/.well-known/openid-configuration",
-			Links: []Link{{Name: "Wiki", URL: "https://wiki.example/"}}},
+		Home{Person: &person, SignOutAction: "/logout", AccountURL: "/account", DiscoveryURL: "https://id.example/.well-known/openid-configuration"},
 		Account{Action: "/account", Subject: "1", Browsers: []Browser{{ID: "1", Current: true}}},
 		Account{Person: person, Action: "/account", Subject: "1", Done: DoneApp, MoreBrowsers: true, OlderURL: "/account?before=1", NewestURL: "/account",
 			Browsers: []Browser{
@@ -103,7 +102,7 @@ func Examples() []Page {
 			Username: "ada", Action: "/flow/1/ldap", Error: e, BackURL: "/flow/1", OfferRemember: true, RememberChecked: true})
 	}
 	for kind := range errorTexts {
-		pages = append(pages, Error{Kind: kind, Message: "a detail", Client: client, ReturnURL: returnURL})
+		pages = append(pages, Error{Kind: kind, Message: "a detail"})
 	}
 	return pages
 }
