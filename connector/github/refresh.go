@@ -28,6 +28,8 @@ type kept struct {
 	Expires int64 `json:"e,omitempty"`
 	// ID is the number of the account, also where the login is the user's id.
 	ID int64 `json:"i"`
+	// Lost: an answer that may have brought the next RefreshToken never came.
+	Lost bool `json:"l,omitempty"`
 }
 
 func (k kept) encode() ([]byte, error) {
@@ -100,16 +102,23 @@ func (c *Connector) ask(ctx context.Context, k kept) (connector.Identity, kept, 
 	return who, k, err
 }
 
-// rotate redeems the refresh token. With an error, what is kept stays.
+// rotate redeems the refresh token. With an error, what is kept stays, but for that an
+// answer may have been lost. A token that is not taken any more may be used up then:
+// nobody is gone for that, they sign in again.
 func (c *Connector) rotate(ctx context.Context, k kept) (kept, error) {
 	if k.RefreshToken == "" {
 		return k, fmt.Errorf("%w: their token has ended, and there is no refresh token", connector.ErrGone)
 	}
 	t, err := c.oauth2().TokenSource(c.context(ctx), &oauth2.Token{RefreshToken: k.RefreshToken}).Token()
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok && (e.ErrorCode == "bad_refresh_token" || e.ErrorCode == "invalid_grant") {
-		return k, fmt.Errorf("%w: GitHub does not take the refresh token any more: %.300q", connector.ErrGone, e.ErrorDescription)
+		over := connector.ErrGone
+		if k.Lost {
+			over = connector.ErrCannotAsk
+		}
+		return k, fmt.Errorf("%w: GitHub does not take the refresh token any more: %.300q", over, e.ErrorDescription)
 	}
 	if err != nil {
+		k.Lost = k.Lost || upstream.Lost(err)
 		return k, fmt.Errorf("%w: refreshing: %w", connector.ErrUpstream, upstream.Quiet(err))
 	}
 	next, err := c.keep(t)

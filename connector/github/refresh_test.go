@@ -127,6 +127,35 @@ func TestRotationBeforeFailure(t *testing.T) {
 	}
 }
 
+// Whose next tokens were in an answer that was lost is not gone because the one before
+// is used up: they sign in again.
+func TestRotationWhoseAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Expiring()
+	c := w.connect()
+	who := w.in(c)
+	w.ahead.Add(9 * 3600)
+	w.Handle("/login/oauth/access_token", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	failed, err := c.Refresh(t.Context(), who)
+	if !errors.Is(err, connector.ErrUpstream) || len(failed.Secret) == 0 {
+		t.Fatalf("%+v, %v", failed, err)
+	}
+	lost := who
+	lost.Secret = failed.Secret
+	if failed, err := c.Refresh(t.Context(), lost); !errors.Is(err, connector.ErrUpstream) || failed.Secret != nil {
+		t.Errorf("the same again: %+v, %v", failed, err)
+	}
+	w.Handle("/login/oauth/access_token", nil)
+	w.again(c, who) // uses the token up
+	if _, err := c.Refresh(t.Context(), lost); !errors.Is(err, connector.ErrCannotAsk) || errors.Is(err, connector.ErrGone) {
+		t.Errorf("after the answer was lost: %v", err)
+	}
+	if _, err := c.Refresh(t.Context(), who); !errors.Is(err, connector.ErrGone) {
+		t.Errorf("where none was: %v", err)
+	}
+}
+
 // Whose token it is does not change.
 func TestSomebodyElse(t *testing.T) {
 	t.Parallel()

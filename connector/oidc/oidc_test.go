@@ -265,6 +265,55 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
+// Whose next refresh token may have been in an answer that was lost is not gone because
+// the one before is used up: they sign in again.
+func TestRefreshWhoseAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	hangsUp := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	refuses := func(code string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { answer(w, 400, map[string]any{"error": code}) }
+	}
+	for name, tt := range map[string]struct {
+		first http.HandlerFunc
+		want  error
+	}{
+		"no answer":             {hangsUp, connector.ErrCannotAsk},
+		"a gateway's answer":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, connector.ErrCannotAsk},
+		"half an answer":        {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"access_token":`)) }, connector.ErrCannotAsk},
+		"an answer of refusal":  {refuses("temporarily_unavailable"), connector.ErrGone},
+		"of somebody else's id": {refuses("invalid_client"), connector.ErrGone},
+	} {
+		p := newProvider(t)
+		c := p.connect()
+		before := connector.Identity{UserID: "subject", Secret: []byte(`{"r":"refresh-1","s":"subject"}`)}
+		ask := func(h http.HandlerFunc) (connector.Identity, error) {
+			p.mu.Lock()
+			p.handlers["/token"] = h
+			p.mu.Unlock()
+			who, err := c.Refresh(t.Context(), before)
+			if len(who.Secret) > 0 {
+				before.Secret = who.Secret
+			}
+			return who, err
+		}
+		for range 2 {
+			if _, err := ask(tt.first); !errors.Is(err, connector.ErrUpstream) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := ask(refuses("invalid_grant")); !errors.Is(err, tt.want) || errors.Is(err, connector.ErrUpstream) {
+			t.Errorf("%s, then invalid_grant: %v", name, err)
+		}
+		// It was not used up after all: then what is said later is meant.
+		if _, err := ask(nil); err != nil {
+			t.Errorf("%s, then an answer: %v", name, err)
+		}
+		if _, err := ask(refuses("invalid_grant")); !errors.Is(err, connector.ErrGone) {
+			t.Errorf("%s, then an answer, then invalid_grant: %v", name, err)
+		}
+	}
+}
+
 // A refresh without an id_token, whose groups userinfo does not say either, takes
 // nobody for somebody without groups. The rotated refresh token is kept.
 func TestRefreshSaysNoGroups(t *testing.T) {

@@ -17,6 +17,8 @@ type kept struct {
 	RefreshToken string `json:"r"`
 	// Subject is the sub, also where another claim is the user's id.
 	Subject string `json:"s"`
+	// Lost: an answer that may have brought the next RefreshToken never came.
+	Lost bool `json:"l,omitempty"`
 }
 
 // SecretIsGoodForOneUse implements connector.SecretRefresher: providers may rotate
@@ -38,13 +40,13 @@ func (c *Connector) Refresh(ctx context.Context, before connector.Identity) (con
 	}
 	tokens, err := c.oauth2(p).TokenSource(c.context(ctx), &oauth2.Token{RefreshToken: k.RefreshToken}).Token()
 	if err != nil {
-		return connector.Identity{}, refused(err)
+		return c.notRefreshed(before, k, err)
 	}
 	who, err := c.refreshed(ctx, p, k, tokens)
 	if err != nil && tokens.RefreshToken != "" && len(tokens.RefreshToken) <= maxToken {
 		// The provider has rotated its token already: what failed may be tried again
 		// with the new one, and not with the old.
-		k.RefreshToken = tokens.RefreshToken
+		k.RefreshToken, k.Lost = tokens.RefreshToken, false
 		if who.Secret, _ = json.Marshal(k); who.UserID == "" {
 			who.UserID = before.UserID
 		}
@@ -74,11 +76,21 @@ func (c *Connector) refreshed(ctx context.Context, p *provider, k kept, tokens *
 	return c.identity(ctx, p, k.Subject, claims, tokens, k.RefreshToken)
 }
 
-// refused tells a person who is gone from a provider that fails: with invalid_grant
-// the refresh token is over (RFC 6749 section 5.2), for whatever reason.
-func refused(err error) error {
+// notRefreshed tells a person who is gone from a provider that fails: with
+// invalid_grant the refresh token is over (RFC 6749 section 5.2), for whatever reason.
+// But when an answer was lost, the reason may be that: then nobody is gone, and they
+// sign in again. That it was lost is kept.
+func (c *Connector) notRefreshed(before connector.Identity, k kept, err error) (who connector.Identity, _ error) {
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok && e.ErrorCode == "invalid_grant" {
-		return fmt.Errorf("%w: the provider does not take the refresh token any more: %.300q", connector.ErrGone, e.ErrorDescription)
+		over := connector.ErrGone
+		if k.Lost {
+			over = connector.ErrCannotAsk
+		}
+		return who, fmt.Errorf("%w: the provider does not take the refresh token any more: %.300q", over, e.ErrorDescription)
 	}
-	return fmt.Errorf("%w: refreshing: %w", connector.ErrUpstream, upstream.Quiet(err))
+	if upstream.Lost(err) && !k.Lost {
+		k.Lost, who.UserID = true, before.UserID
+		who.Secret, _ = json.Marshal(k)
+	}
+	return who, fmt.Errorf("%w: refreshing: %w", connector.ErrUpstream, upstream.Quiet(err))
 }

@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 
 	"golang.org/x/oauth2"
@@ -36,6 +37,18 @@ func Code(q url.Values, issued func(iss string) bool) (string, error) {
 		return "", fmt.Errorf("%w: it answered without a code", connector.ErrUpstream)
 	}
 	return q.Get("code"), nil
+}
+
+// Lost reports whether a token endpoint that failed with err may have taken the request:
+// then a refresh token that is good for one use may be used up, and its successor is
+// lost. An error response (RFC 6749 section 5.2) says that it is not, and where there
+// was no connection, nothing was asked.
+func Lost(err error) bool {
+	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+		return e.ErrorCode == ""
+	}
+	e, ok := errors.AsType[*net.OpError](err)
+	return err != nil && !(ok && e.Op == "dial")
 }
 
 // Quiet keeps what a token endpoint answered out of the log: it may be tokens.

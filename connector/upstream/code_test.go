@@ -2,6 +2,8 @@ package upstream_test
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -49,5 +51,41 @@ func TestQuiet(t *testing.T) {
 	}
 	if other := errors.New("no route"); upstream.Quiet(other) != other {
 		t.Error("another error is another one now")
+	}
+}
+
+// Only where nothing was asked, or the endpoint has said why it refuses, nothing can
+// have been lost.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	served := func(h http.HandlerFunc) string {
+		s := httptest.NewServer(h)
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	nobody := httptest.NewServer(nil)
+	nobody.Close()
+	for name, c := range map[string]struct {
+		address string
+		lost    bool
+	}{
+		"nobody there": {nobody.URL, false},
+		"a refusal": {served(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"error":"invalid_grant"}`))
+		}), false},
+		"a page of a proxy": {served(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }), true},
+		"hung up":           {served(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), true},
+		"nonsense":          {served(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{")) }), true},
+	} {
+		config := oauth2.Config{ClientID: "us", Endpoint: oauth2.Endpoint{TokenURL: c.address, AuthStyle: oauth2.AuthStyleInHeader}}
+		_, err := config.TokenSource(t.Context(), &oauth2.Token{RefreshToken: "r"}).Token()
+		if err == nil || upstream.Lost(err) != c.lost {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if upstream.Lost(nil) {
+		t.Error("what worked was lost")
 	}
 }
