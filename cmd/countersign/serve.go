@@ -95,7 +95,7 @@ func serve(ctx context.Context, cfg *config.Config, out, logs io.Writer) error {
 // garbage whenever there is as much of it as there is of what lives; that is 5 MB
 // here, and refreshes make so much more that a twentieth of their time went into
 // collecting. This counts as living.
-const heapFloor = 4 << 20
+const heapFloor = 3 << 20
 
 // process is everything that runs.
 type process struct {

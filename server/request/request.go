@@ -157,13 +157,16 @@ func (e *Entry) Handle(h Handler) http.Handler { return e.HandleUpTo(e.config.Ma
 func (e *Entry) HandleUpTo(limit int64, h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.bounded(w, w, r, limit, func(w http.ResponseWriter, r *http.Request) {
-			leave, ok := e.room(r, limit)
-			if !ok {
-				w.Header().Set("Connection", "close")
-				e.fail(w, r, ErrCrowded)
-				return
+			if room := e.room(r, limit); room != nil {
+				select {
+				case room <- struct{}{}:
+					defer func() { <-room }()
+				default:
+					w.Header().Set("Connection", "close")
+					e.fail(w, r, ErrCrowded)
+					return
+				}
 			}
-			defer leave()
 			record := from(r.Context())
 			defer func() { record.addForm(r.PostForm) }()
 			if err := h(w, r); err != nil {
@@ -173,22 +176,16 @@ func (e *Entry) HandleUpTo(limit int64, h Handler) http.Handler {
 	})
 }
 
-// room takes a place for the body of a request, if there is one. It is kept until leave
-// is called: what was read stays in memory as long.
-func (e *Entry) room(r *http.Request, limit int64) (leave func(), ok bool) {
-	places := e.small
+// room is where the body of a request takes a place, which it keeps for as long as the
+// request: what was read stays in memory. Nil: there is no body.
+func (e *Entry) room(r *http.Request, limit int64) chan struct{} {
 	switch n := r.ContentLength; {
 	case n == 0:
-		return func() {}, true
+		return nil
 	case limit > e.config.MaxForm && (n < 0 || n > e.config.MaxForm):
-		places = e.large
+		return e.large
 	}
-	select {
-	case places <- struct{}{}:
-		return func() { <-places }, true
-	default:
-		return nil, false
-	}
+	return e.small
 }
 
 // bounded serves a request whose body ends with an error after limit bytes. One
